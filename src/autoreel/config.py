@@ -1,0 +1,246 @@
+"""One frozen model per component, the presets, and a strict load that reports every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autoreel.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1 << 20
+ModelT = TypeVar("ModelT", bound="Strict")
+
+
+class Strict(BaseModel):
+    """Frozen, typed, and without room for a key that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataConfig(Strict):
+    """How footage becomes a store."""
+
+    height: Annotated[int, Field(ge=16, le=1024, multiple_of=8)] = 64
+    width: Annotated[int, Field(ge=16, le=1024, multiple_of=8)] = 64
+    fit: Literal["crop", "letterbox"] = "crop"
+    fps: Annotated[float, Field(gt=0, le=120)] | None = None  # None: the footage's own median rate, at most 25
+    validation_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    test_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    min_shot_s: Annotated[float, Field(ge=0, le=60)] = 0.4
+    max_file_s: Annotated[float, Field(gt=0)] = 3600.0
+
+
+class CodecConfig(Strict):
+    """The video autoencoder. See models/codec.py for what each part does."""
+
+    family: Literal["gan", "ae", "vae", "vae-gan"] = "vae-gan"
+    temporal_stride: Literal[1, 4] = 4
+    spatial_stride: Literal[8, 16] = 8
+    latent_channels: Annotated[int, Field(ge=4, le=32)] = 8
+    widths: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = (128, 256, 384)  # at 1/2, 1/4, 1/8 (and 1/16)
+    encoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 2, 2)
+    decoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (2, 3, 3)
+
+    @model_validator(mode="after")
+    def _stages_match(self) -> Self:
+        stages = 3 if self.spatial_stride == 8 else 4
+        for name in ("widths", "encoder_depths", "decoder_depths"):
+            if len(getattr(self, name)) != stages:
+                raise ValueError(f"{name} needs {stages} entries for spatial_stride {self.spatial_stride}")
+        return self
+
+
+class DiscriminatorConfig(Strict):
+    """The discriminator that keeps pictures sharp."""
+
+    kind: Literal["conv"] = "conv"
+    width: Annotated[int, Field(ge=8, le=512)] = 48
+    sees_original: bool = False
+
+
+class ObjectiveConfig(Strict):
+    """Weights of the loss terms; a weight of zero leaves the term out."""
+
+    reconstruction: Literal["l1", "l2", "charbonnier"] = "l1"
+    difference_weight: Annotated[float, Field(ge=0)] = 0.5
+    kl_weight: Annotated[float, Field(ge=0)] = 2e-5  # per latent element
+    adversarial_weight: Annotated[float, Field(ge=0)] = 0.1  # share of the reconstruction's gradient norm
+    feature_weight: Annotated[float, Field(ge=0)] = 0.1
+    r1_weight: Annotated[float, Field(ge=0)] = 1.0
+    r1_every: Annotated[int, Field(ge=1)] = 16
+
+
+class PriorConfig(Strict):
+    """The rectified-flow transformer over latent frames."""
+
+    width: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 256
+    depth: Annotated[int, Field(ge=1, le=64)] = 8
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    patch: Literal[1, 2, 4] = 2
+    window: Annotated[int, Field(ge=2, le=128)] = 9  # latent frames the network sees at once
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
+    equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    clean_context_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
+    guidance: Annotated[float, Field(ge=0, le=20)] = 1.5
+    steps: Annotated[int, Field(ge=1, le=1000)] = 8
+
+
+class TrainingConfig(Strict):
+    """How long, how much at once, how fast."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    codec_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    adversary_start: Annotated[float, Field(ge=0, le=1)] = 0.8  # share of the codec's budget after which it joins
+    codec_batch: Annotated[int, Field(ge=1)] = 4
+    codec_frames: Annotated[int, Field(ge=1)] = 17
+    codec_rate: Annotated[float, Field(gt=0)] = 1e-3
+    prior_batch: Annotated[int, Field(ge=1)] = 32
+    prior_rate: Annotated[float, Field(gt=0)] = 1e-3
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    mirror: bool = True  # mirrored clips for the codec; the prior sees footage as it is
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
+    preview_every_s: Annotated[float, Field(gt=0)] = 60.0
+    threads: Annotated[int, Field(ge=0)] = 0  # 0: measured
+
+
+class Config(Strict):
+    """Everything a run is made from."""
+
+    preset: str = "tiny"
+    data: DataConfig = DataConfig()
+    codec: CodecConfig = CodecConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    prior: PriorConfig = PriorConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+PRESETS: dict[str, Config] = {
+    "tiny": Config(preset="tiny"),
+    "small": Config(
+        preset="small",
+        data=DataConfig(height=128, width=128),
+        codec=CodecConfig(
+            spatial_stride=16, latent_channels=16, widths=(64, 128, 256, 384),
+            encoder_depths=(1, 1, 2, 2), decoder_depths=(1, 2, 3, 3),
+        ),
+        prior=PriorConfig(width=320, patch=1),
+    ),
+    "base": Config(
+        preset="base",
+        data=DataConfig(height=256, width=256),
+        codec=CodecConfig(
+            spatial_stride=16, latent_channels=16, widths=(96, 192, 384, 512),
+            encoder_depths=(1, 2, 2, 2), decoder_depths=(2, 3, 3, 3),
+        ),
+        prior=PriorConfig(width=512, depth=12, heads=8, patch=1),
+    ),
+}
+
+
+def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """`, did you mean 'x'?` for the known name most like `name`, or nothing."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"
+
+
+def from_mapping(cls: type[ModelT], mapping: Mapping[str, Any], where: str) -> ModelT:
+    """Build a model from plain values.
+
+    Args:
+        cls: the model.
+        mapping: keys and values as read from a file.
+        where: the file's name, for the message.
+
+    Raises:
+        ConfigError: with every problem; an unknown key names the nearest known one.
+    """
+    try:
+        return cls.model_validate(mapping)
+    except ValidationError as error:
+        problems = [_problem(cls, item) for item in error.errors()]
+        raise ConfigError(problems, where) from None
+
+
+def _problem(cls: type[BaseModel], item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown key '{path}'{nearest(str(item['loc'][-1]), _fields_at(cls, item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"'{path}' is missing"
+    given = item.get("input")
+    shown = repr(given) if isinstance(given, str | int | float | bool) else type(given).__name__
+    return f"'{path}' is {shown}: {item['msg'][:1].lower()}{item['msg'][1:]}" if path else str(item["msg"])
+
+
+def _fields_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    model: Any = cls
+    for part in loc:
+        fields = getattr(model, "model_fields", None)
+        if fields is None or part not in fields:
+            continue  # a list index, or the tag of a union
+        model = _model_in(fields[part].annotation)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of bounded size.
+
+    Raises:
+        ConfigError: absent, too large, or not TOML; the line is named.
+    """
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError([f"larger than {MAX_CONFIG_BYTES >> 20} MiB; a config is a small text file"], str(path))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(["no such file"], str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError([f"not valid TOML: {error}"], str(path)) from None
+    except OSError as error:
+        raise ConfigError([f"cannot be read: {error.strerror}"], str(path)) from None
+
+
+def load_config(path: Path) -> Config:
+    """Read a config file; what it leaves out comes from the preset it names.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    given = read_toml(path)
+    preset = given.get("preset", "tiny")
+    if preset not in PRESETS:
+        raise ConfigError([f"unknown preset {preset!r}{nearest(str(preset), dict(PRESETS))}"], str(path))
+    return from_mapping(Config, _merge(PRESETS[preset].model_dump(), given), str(path))
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        inner = merged.get(key)
+        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def dump_config(config: Config) -> str:
+    """The config as TOML text that `load_config` reads back to an equal config."""
+    import tomli_w
+
+    return tomli_w.dumps(config.model_dump(exclude_none=True, mode="json"))

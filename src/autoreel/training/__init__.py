@@ -1,0 +1,1 @@
+"""One loop, a stage for each network."""
