@@ -1,0 +1,104 @@
+"""What the one loop asks of a stage, and where a stage takes its randomness from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or a gradient is not finite; raised before any weight, average or optimizer state has changed.
+
+    Args:
+        what: the term or the network in which it was found, for the message.
+        value: the loss, when it is a loss.
+    """
+
+    def __init__(self, what: str, value: float | None = None) -> None:
+        self.what = what
+        self.value = value
+        super().__init__(f"{what} is not finite" + (f" ({value})" if value is not None else ""))
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a finished stage leaves for others.
+
+    Args:
+        tensors: the averaged (EMA) weights, by name.
+        metadata: plain strings for the header of the file.
+    """
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One part of training: its networks, their optimizers and what one update is.
+
+    Everything that changes from step to step lies in `modules()` and `optimizers()` (as parameters, buffers or
+    optimizer state): these are what a checkpoint holds, so that stop and resume equals no interruption.
+    """
+
+    name: str
+    seed: int
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """All that a checkpoint saves: the networks and their averaged copies, by the prefix of their names."""
+        ...
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """By name; each parameter group carries "base_lr", the rate its schedule starts from.
+
+        The loop halves "base_lr" after a divergence; the stage reads it at every step.
+        """
+        ...
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        """One update of every network.
+
+        Args:
+            step: counted from 0; with the seed and the name it decides data and noise (`step_generator`).
+            progress: share of the stage's budget that has passed, in [0, 1]; schedules follow it.
+
+        Returns:
+            Finite scalars for the metrics; "loss" is the one watched for divergence.
+
+        Raises:
+            NonFiniteError: a loss or gradient is not finite; nothing has changed.
+        """
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Scalars on held-out footage; changes no state."""
+        ...
+
+    def preview(self, folder: Path, step: int) -> None:
+        """Write pictures or clips of what it can do so far; changes no state."""
+        ...
+
+    def export(self) -> Export:
+        """The averaged weights as others load them."""
+        ...
+
+
+def step_generator(seed: int, name: str, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The randomness of one step: a function of its arguments and of nothing that happened before.
+
+    Args:
+        seed: the run's seed.
+        name: the stage, and what the numbers are for when a step needs several streams ("codec", "codec.noise").
+        step: the step.
+        device: where the numbers are drawn.
+    """
+    digest = hashlib.blake2b(f"{seed}/{name}/{step}".encode(), digest_size=8).digest()
+    generator = torch.Generator(device=device)
+    generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+    return generator
