@@ -1,0 +1,7 @@
+"""`python -m autoreel` is `autoreel`."""
+
+import sys
+
+from autoreel.cli import main
+
+sys.exit(main())
