@@ -1,7 +1,13 @@
-"""The run folder: everything a training run writes, and the one way files are made to appear whole or not at all."""
+"""Files that appear whole or not at all.
+
+  write .3f9c.part.mp4  ->  fsync it  ->  rename to film.mp4  ->  fsync the folder
+
+Until the rename the final name holds what it held before; after the last fsync a power cut cannot undo it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -11,12 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autoreel.errors import OutputError, translate_os_error
-
-# --- files that appear whole ------------------------------------------------------------------------------------------
-#
-#   write .3f9c.part.mp4  ->  fsync it  ->  rename to film.mp4  ->  fsync the folder
-#
-# Until the rename the final name holds what it held before; after the last fsync a power cut cannot undo it.
 
 
 @contextmanager
@@ -42,12 +42,12 @@ def atomic_path(final: Path, *, folder: bool = False) -> Iterator[Path]:
         os.replace(part, final)
         _sync_one(final.parent)
     except OSError as error:
-        _remove(part)
+        remove(part)
         if _concerns(error, part, final):
             raise translate_os_error(error, final) from error
         raise
     except BaseException:
-        _remove(part)
+        remove(part)
         raise
 
 
@@ -112,8 +112,10 @@ def _concerns(error: OSError, part: Path, final: Path) -> bool:
     return named in (final, final.parent) or named == part or part in named.parents
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Clear away what was not finished; the error that is on its way says more than a failure to do so would."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,329 @@
+"""The run folder: everything that training writes.
+
+  run.json            Manifest: what the run is and how far it is; the hash of each weights file
+  config.toml         everything it is made from
+  codec.safetensors   the averaged weights of each finished stage
+  prior.safetensors
+  metrics.jsonl       one line per step, validation, preview
+  samples/            pictures and clips made while it trained
+  checkpoints/        to go on after a stop (training/checkpoint.py)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from autoreel.config import Config, Strict, dump_config, from_mapping, load_config
+from autoreel.errors import ConfigError, RunError, RunLockedError, translate_os_error
+from autoreel.runs.atomic import atomic_path, atomic_write_text, remove
+from autoreel.runs.weights import Layout, read_weights, write_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+MAX_MANIFEST_BYTES = 4 << 20
+# From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+class WeightsRecord(Strict):
+    """The hash of a weights file, and of the one that is just about to replace it."""
+
+    sha256: str | None = None
+    pending: str | None = None
+
+
+class StageState(Strict):
+    """How far a stage is.
+
+    Attributes:
+        done: its weights are exported and its budget is used up.
+        step: steps taken.
+        elapsed_s: seconds spent in the loop, over all sessions.
+        codec_hash: the codec its latents came from (prior only).
+    """
+
+    done: bool = False
+    step: int = 0
+    elapsed_s: float = 0.0
+    codec_hash: str | None = None
+
+
+class Manifest(Strict):
+    """The content of run.json.
+
+    Attributes:
+        format: version of the run folder's layout.
+        created: UTC time, ISO 8601.
+        versions: of autoreel, python and torch, when it was created; bit-exact resuming is promised for the same ones.
+        machine: cores and the processor, for the same reason.
+        labels: the names of the labels, in the order of their numbers.
+        size: (height, width) of its frames, pixels.
+        rate: frames per second.
+        data_hash: of the footage store it learns from.
+        threads: that torch uses, as measured when training began.
+        weights: by file name.
+        stages: by name.
+    """
+
+    format: int = FORMAT
+    created: str
+    versions: dict[str, str] = Field(default={})
+    machine: str = ""
+    labels: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    rate: Fraction | None = None
+    data_hash: str | None = None
+    threads: int | None = None
+    weights: dict[str, WeightsRecord] = Field(default={})
+    stages: dict[str, StageState] = Field(default={})
+
+    @property
+    def codec_hash(self) -> str | None:
+        """SHA-256 of codec.safetensors; None before the codec is trained."""
+        record = self.weights.get("codec.safetensors")
+        return record.sha256 if record else None
+
+
+class RunFolder:
+    """A folder that training writes and everything else reads. Use `create` or `open`.
+
+    Args:
+        path: the folder.
+        config: what it is made from.
+        manifest: what run.json says.
+    """
+
+    def __init__(self, path: Path, config: Config, manifest: Manifest) -> None:
+        self.root = path
+        self.config = config
+        self.manifest = manifest
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> RunFolder:
+        """Make a new run folder.
+
+        Args:
+            path: absent or empty; its parents are made.
+            config: kept in it as config.toml.
+
+        Raises:
+            RunError: there are other files in it.
+            OutputError: it cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            others = [entry.name for entry in path.iterdir() if entry.name != "config.toml" and entry.name[0] != "."]
+        except OSError as error:
+            raise translate_os_error(error, path) from error
+        if others:
+            what = "is a run already; open it" if "run.json" in others else f"holds other files ({sorted(others)[0]})"
+            raise RunError(f"{path} {what}; give the name of a new or empty folder to begin a run")
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        run = cls(path, config, Manifest(created=created, versions=_versions(), machine=_machine()))
+        atomic_write_text(path / "config.toml", dump_config(config))
+        run.update()
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open a run folder.
+
+        Raises:
+            RunError: absent, not a run, damaged, or of a format that this version does not read.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise RunError(f"{path} does not exist; `autoreel train` makes a run folder from footage")
+        if not (path / "run.json").is_file():
+            raise RunError(f"{path} is not a run folder (it has no run.json); `autoreel train` makes one from footage")
+        content = _migrate(path, _read_manifest(path / "run.json"))
+        try:
+            manifest = from_mapping(Manifest, content, str(path / "run.json"))
+            config = load_config(path / "config.toml")
+        except ConfigError as error:
+            raise RunError(f"{path} is damaged: {error}; copy it again, or train it again") from error
+        return cls(path, config, manifest)
+
+    def path(self, name: str) -> Path:
+        """The path of a file or folder in it."""
+        return self.root / name
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the manifest and write run.json.
+
+        Raises:
+            OutputError: it cannot be written; the manifest stays as it was.
+        """
+        changed = from_mapping(Manifest, {**self.manifest.model_dump(), **changes}, str(self.path("run.json")))
+        atomic_write_text(self.path("run.json"), changed.model_dump_json(indent=2) + "\n")
+        self.manifest = changed
+
+    def update_stage(self, name: str, state: StageState) -> None:
+        """Write how far a stage is."""
+        self.update(stages={**self.manifest.stages, name: state})
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer, until the block ends or the process dies.
+
+        Raises:
+            RunLockedError: another process is.
+        """
+        try:
+            descriptor = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise translate_os_error(error, self.path(".lock")) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+                raise RunLockedError(
+                    f"{self.root} is being written by another process (number {owner}); wait for it, or stop it"
+                ) from None
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            for left in self.root.glob(".*.part*"):  # of a process that was killed while it wrote
+                remove(left)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def save_weights(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+        """Replace a weights file and record its hash.
+
+        Args:
+            name: such as "codec.safetensors".
+            tensors: by name.
+            metadata: strings for the header.
+
+        Returns:
+            The SHA-256 of the file.
+
+        Raises:
+            DivergedError: a tensor is not finite.
+            OutputError: it cannot be written; the file that stood there still does.
+        """
+        old = self.manifest.weights.get(name, WeightsRecord())
+        with atomic_path(self.path(name)) as part:
+            digest = write_weights(part, tensors, metadata)
+            # Between the rename and the next run.json the file is already the new one: until then both are right.
+            self._record(name, WeightsRecord(sha256=old.sha256, pending=digest))
+        self._record(name, WeightsRecord(sha256=digest))
+        return digest
+
+    def load_weights(self, name: str, expected: Layout) -> dict[str, Tensor]:
+        """Read a weights file that `save_weights` wrote.
+
+        Args:
+            name: such as "codec.safetensors".
+            expected: exactly the names, shapes and number formats that the config implies (`layout_of`).
+
+        Raises:
+            RunError: not trained yet, damaged, or not what the config describes.
+        """
+        record = self.manifest.weights.get(name)
+        if record is None or not self.path(name).exists():
+            raise RunError(f"{self.root} has no {name}; run `autoreel train` on it until that stage is done")
+        hashes = {digest for digest in (record.sha256, record.pending) if digest is not None}
+        return read_weights(self.path(name), expected, sha256=hashes)
+
+    def append_metrics(self, values: Mapping[str, object]) -> None:
+        """Add a line to metrics.jsonl; a number that is not finite becomes null.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        plain = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in values.items()
+        }
+        path = self.path("metrics.jsonl")
+        try:
+            with path.open("a+b") as file:
+                file.seek(0, os.SEEK_END)
+                if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
+                    file.write(b"\n")  # the line before was cut by a crash
+                file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
+        except OSError as error:
+            raise translate_os_error(error, path) from error
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics.jsonl; those that a crash cut are left out."""
+        path = self.path("metrics.jsonl")
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+
+    def forget_metrics(self, stage: str, step: int) -> None:
+        """Remove a stage's lines from `step` on: those steps are about to be taken again."""
+        kept = [row for row in self.metrics() if row.get("stage") != stage or int(row.get("step", 0)) < step]
+        atomic_write_text(self.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in kept))
+
+    def _record(self, name: str, record: WeightsRecord) -> None:
+        self.update(weights={**self.manifest.weights, name: record})
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise RunError(f"{path} is damaged: it is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError):
+        raise RunError(f"{path} is damaged: it is not valid JSON; copy the run again, or train it again") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: it is not a table; copy the run again, or train it again")
+    return content
+
+
+def _migrate(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get("format")
+    if not isinstance(found, int):
+        raise RunError(f"{path} is damaged: run.json does not say its format; copy it again, or train it again")
+    if found > FORMAT:
+        raise RunError(f"{path} is of format {found}, this autoreel reads up to {FORMAT}; update autoreel")
+    while found < FORMAT:
+        if found not in MIGRATIONS:
+            raise RunError(f"{path} is of the old format {found}, this autoreel reads {FORMAT}; train it again")
+        content = MIGRATIONS[found](content)
+        found += 1
+    return {**content, "format": FORMAT}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("autoreel", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a source tree that was never installed
+            found[package] = "unknown"
+    return found
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
