@@ -278,9 +278,9 @@ class RunFolder:
                 if isinstance(row, dict):
                     yield row
 
-    def forget_metrics(self, stage: str, step: int) -> None:
-        """Remove a stage's lines from `step` on: those steps are about to be taken again."""
-        kept = [row for row in self.metrics() if row.get("stage") != stage or int(row.get("step", 0)) < step]
+    def forget_metrics(self, stage: str, after: int) -> None:
+        """Remove a stage's lines after a number of steps: those are about to be taken again."""
+        kept = [row for row in self.metrics() if row.get("stage") != stage or int(row.get("step", 0)) <= after]
         atomic_write_text(self.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in kept))
 
     def _record(self, name: str, record: WeightsRecord) -> None:

@@ -1,0 +1,150 @@
+"""How long to train: minutes or steps, the share of each stage, and the preset that fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from autoreel.errors import UsageError
+
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+
+# The steps below which a preset's result is not worth looking at: (codec, prior). On two cores and real footage a
+# prototype of the tiny codec stood at 22.6 dB after 100 steps and 25.4 dB after 300, and the actions its prior made
+# were plain after 800. Those of the larger presets are estimates: they compress four times as hard for the same number
+# of clips a step, and one of 128 px was still blurred after some 400.
+NEEDED_STEPS: dict[str, tuple[int, int]] = {
+    "tiny": (150, 300),
+    "small": (1500, 1500),
+    "base": (6000, 5000),
+}
+MEASURE_LIMIT_S = 20.0  # a preset is chosen within this, and within MEASURE_SHARE of the budget
+MEASURE_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds of training or a number of steps; exactly one of them.
+
+    Args:
+        seconds: wall time inside the training loop (steps, previews, validation, checkpoints), over all sessions.
+        steps: updates.
+    """
+
+    seconds: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.seconds is None) == (self.steps is None):
+            raise UsageError("a budget is either a time or a number of steps, one of them")
+        if (self.seconds is not None and not 0 < self.seconds < float("inf")) or (
+            self.steps is not None and self.steps <= 0
+        ):
+            raise UsageError(f"a budget must be above zero, not {self}")
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read "20m", "90s", "1h30m", "2d" or "500 steps".
+
+        Raises:
+            UsageError: it cannot be read, or is zero.
+        """
+        plain = text.strip().lower().replace(" ", "")
+        if re.fullmatch(r"\d+steps?", plain):
+            return cls(steps=int(plain.rstrip("s").removesuffix("step")))
+        if not _DURATION.fullmatch(plain):
+            raise UsageError(f"budget {text!r} is not understood; write 90s, 20m, 1h30m or '500 steps'")
+        parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", plain)
+        return cls(seconds=sum(float(number) * _UNITS_S[unit] for number, unit in parts))
+
+    def share(self, part: float) -> Budget:
+        """The part of it that a stage gets; at least one step."""
+        if self.steps is not None:
+            return Budget(steps=max(1, round(self.steps * part)))
+        return Budget(seconds=(self.seconds or 0.0) * part)
+
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """The share that has passed, in [0, 1].
+
+        Args:
+            step: steps taken.
+            elapsed_s: seconds spent, over all sessions.
+        """
+        passed = step / self.steps if self.steps is not None else elapsed_s / (self.seconds or 1.0)
+        return min(1.0, passed)
+
+    def reached(self, step: int, elapsed_s: float) -> bool:
+        """Whether it is used up."""
+        return self.progress(step, elapsed_s) >= 1.0
+
+    def remaining_s(self, step: int, elapsed_s: float, steps_per_s: float) -> float | None:
+        """Seconds until it is used up; None while the speed is not known."""
+        if self.seconds is not None:
+            return max(0.0, self.seconds - elapsed_s)
+        return (self.steps or 0) / steps_per_s - step / steps_per_s if steps_per_s > 0 else None
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps" if self.steps is not None else show_duration(self.seconds or 0.0)
+
+
+def show_duration(seconds: float) -> str:
+    """ "8s", "6m12s", "1h05m": what a person reads at a glance."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def divide(budget: Budget, stage: str, codec_share: float) -> dict[str, Budget]:
+    """The budget of each stage, in the order they are trained.
+
+    Args:
+        budget: the whole.
+        stage: "all" divides it; a stage's name gives that stage the whole.
+        codec_share: of "all", in (0, 1).
+
+    Raises:
+        UsageError: no such stage.
+    """
+    if stage == "all":
+        return {"codec": budget.share(codec_share), "prior": budget.share(1.0 - codec_share)}
+    if stage not in ("codec", "prior"):
+        raise UsageError(f"unknown stage {stage!r}; use codec, prior or all")
+    return {stage: budget}
+
+
+def choose_preset(
+    budget: Budget,
+    codec_share: float,
+    measure: Callable[[str, float], float],
+    *,
+    presets: Sequence[str] = ("base", "small", "tiny"),
+) -> tuple[str, dict[str, float]]:
+    """The largest preset that reaches a useful number of codec steps within its share of the budget.
+
+    Args:
+        budget: of the whole training. A number of steps says nothing of time, so that the smallest is taken.
+        codec_share: in (0, 1).
+        measure: seconds per codec step of a preset, from a few real steps; told how long it may take.
+        presets: from the largest down; the last is taken when no other fits, and is not measured.
+
+    Returns:
+        The name, and the seconds per step of those that were measured.
+    """
+    measured: dict[str, float] = {}
+    if budget.seconds is None:
+        return presets[-1], measured
+    allowed_s = min(MEASURE_LIMIT_S, MEASURE_SHARE * budget.seconds) / max(1, len(presets) - 1)
+    for name in presets[:-1]:
+        needed_step_s = codec_share * budget.seconds / NEEDED_STEPS[name][0]
+        # No machine takes such a step in less than a hundredth of a second: do not even try.
+        if needed_step_s < 0.01:
+            continue
+        measured[name] = measure(name, allowed_s)
+        if measured[name] <= needed_step_s:
+            return name, measured
+    return presets[-1], measured

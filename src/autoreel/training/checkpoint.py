@@ -1,0 +1,292 @@
+"""The whole state of a stage on disk, so that a killed training goes on as if nothing had happened.
+
+    checkpoints/codec-00000120/state.safetensors   networks, averages, optimizer state
+                               state.json          step, elapsed time, the optimizers' plain values, the file's hash
+
+Two are kept. A new one is written beside them, put on the disk and then renamed (`atomic_path`), so that a name always
+stands for a whole checkpoint; hashes find what a disk has done to it since.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoreel.errors import OutputError, RunError, translate_os_error
+from autoreel.runs.atomic import atomic_path, remove
+from autoreel.runs.weights import layout_of, read_weights, write_weights
+from autoreel.training.stage import Stage
+
+FORMAT = 1
+KEPT = 2
+MAX_STATE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a stage.
+
+    Args:
+        tensors: by name.
+        plain: everything else, as JSON values that refer to the tensors.
+    """
+
+    tensors: dict[str, Tensor]
+    plain: dict[str, Any]
+
+
+@dataclass
+class Place:
+    """How far a training is.
+
+    Args:
+        step: steps taken.
+        elapsed_s: seconds spent, over all sessions.
+        watch: the state of the divergence watch.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    watch: dict[str, Any] = field(default_factory=dict)
+
+
+def capture(stage: Stage, *, copy: bool = False) -> Snapshot:
+    """The present state of a stage.
+
+    Args:
+        stage: the stage.
+        copy: keep the values as they are now; else the tensors are those that training goes on to change.
+
+    Raises:
+        TypeError: an optimizer holds something that is neither a tensor nor a plain value.
+    """
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in stage.modules().items():
+        tensors.update({f"module/{prefix}/{name}": value for name, value in module.state_dict().items()})
+    optimizers = {
+        name: _encode(optimizer.state_dict(), f"optimizer/{name}", tensors)
+        for name, optimizer in stage.optimizers().items()
+    }
+    if copy:
+        tensors = {name: value.detach().clone() for name, value in tensors.items()}
+    return Snapshot(tensors, {"optimizers": optimizers})
+
+
+def restore(stage: Stage, snapshot: Snapshot) -> None:
+    """Put a stage into the state of a snapshot, bit for bit.
+
+    Raises:
+        RunError: the snapshot is of other networks or optimizers.
+    """
+    for prefix, module in stage.modules().items():
+        start = f"module/{prefix}/"
+        state = {name[len(start) :]: value for name, value in snapshot.tensors.items() if name.startswith(start)}
+        module.load_state_dict(state, strict=True)
+    encoded = snapshot.plain["optimizers"]
+    if set(encoded) != set(stage.optimizers()):
+        raise RunError(f"the checkpoint has the optimizers {sorted(encoded)}, not {sorted(stage.optimizers())}")
+    for name, optimizer in stage.optimizers().items():
+        optimizer.load_state_dict(_decode(encoded[name], snapshot.tensors))
+        for parameter, state in optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    state[key] = _as_before(value, parameter)
+
+
+def _as_before(value: Tensor, parameter: Tensor) -> Tensor:
+    """The saved values in memory of their own, laid out like the parameter: the same sums in the same order."""
+    if value.shape != parameter.shape:
+        return value.clone()
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
+class Checkpoints:
+    """The checkpoints of one stage.
+
+    Args:
+        folder: the run's folder of checkpoints; made when first needed.
+        stage: the stage they are of.
+        report: told in one line what a person should know (a damaged checkpoint was passed over).
+    """
+
+    def __init__(self, folder: Path, stage: Stage, report: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._stage = stage
+        self._report = report
+
+    def save(self, place: Place) -> Path:
+        """Write the present state, then let go of all but the newest two.
+
+        When the disk is full the older one is given up and the save is tried once more.
+
+        Raises:
+            OutputError: it cannot be written; those that are there stay.
+            DivergedError: a weight is not finite.
+        """
+        final = self._folder / f"{self._stage.name}-{place.step:08d}"
+        others = self.paths()
+        if final in others:
+            return final  # of this very step; only the clock has gone on
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._write(final, place)
+        except OSError as error:
+            if _is_full(error) and len(others) > 1:
+                self._report("the disk is full: giving up the older checkpoint to save the new one")
+                for path in others[1:]:
+                    _discard(path)
+                others = others[:1]
+                self._write(final, place)
+            elif isinstance(error, OutputError):
+                raise
+            else:
+                raise translate_os_error(error, final) from error
+        for path in others[KEPT - 1 :]:
+            _discard(path)
+        return final
+
+    def load(self, *, before: int | None = None) -> Place | None:
+        """Put the stage into the newest undamaged state, and remove those that were passed over.
+
+        Args:
+            before: only states from before this many steps.
+
+        Returns:
+            Where it is now; None when there is no checkpoint.
+
+        Raises:
+            RunError: there are some, and all of them are damaged or of other networks.
+        """
+        problems: list[str] = []
+        passed_over: list[Path] = []
+        for path in self.paths():
+            try:
+                if before is None or _step_of(path) < before:
+                    snapshot, place = self._read(path)
+                    restore(self._stage, snapshot)
+                    for useless in passed_over:
+                        _discard(useless)
+                    return place
+            except RunError as error:
+                problems.append(str(error))
+                self._report(f"{path.name} cannot be used, trying the one before: {error}")
+            passed_over.append(path)
+        if problems:
+            raise RunError(f"no checkpoint in {self._folder} can be used; remove it to train anew ({problems[0]})")
+        return None
+
+    def paths(self) -> list[Path]:
+        """Those that are there, the newest first."""
+        found = [path for path in self._folder.glob(f"{self._stage.name}-*") if path.name.rpartition("-")[2].isdigit()]
+        return sorted(found, key=_step_of, reverse=True)
+
+    def _write(self, final: Path, place: Place) -> None:
+        snapshot = capture(self._stage)
+        with atomic_path(final, folder=True) as part:
+            digest = write_weights(part / "state.safetensors", snapshot.tensors, {"stage": self._stage.name})
+            body = {
+                "format": FORMAT, "stage": self._stage.name, "step": place.step, "elapsed_s": place.elapsed_s,
+                "watch": place.watch, "plain": snapshot.plain, "tensors_sha256": digest,
+            }  # fmt: skip
+            text = json.dumps(body, allow_nan=False)
+            own = hashlib.sha256(text.encode()).hexdigest()
+            (part / "state.json").write_text(f"{own}\n{text}\n", encoding="utf-8")
+
+    def _read(self, path: Path) -> tuple[Snapshot, Place]:
+        body = _read_body(path / "state.json")
+        if body.get("format") != FORMAT or body.get("stage") != self._stage.name:
+            raise RunError(f"{path} is a checkpoint of another format or stage")
+        present = capture(self._stage).tensors
+        expected = layout_of({name: value for name, value in present.items() if name.startswith("module/")})
+        expected = {**expected, **_layout_in(body["plain"])}
+        tensors = read_weights(path / "state.safetensors", expected, sha256={body["tensors_sha256"]})
+        return Snapshot(tensors, body["plain"]), Place(body["step"], body["elapsed_s"], body["watch"])
+
+
+def _read_body(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_STATE_BYTES:
+            raise RunError(f"{path} is damaged: it is larger than {MAX_STATE_BYTES >> 20} MiB")
+        digest, _, text = path.read_text(encoding="utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    if hashlib.sha256(text.removesuffix("\n").encode()).hexdigest() != digest:
+        raise RunError(f"{path} is damaged: its content is not what was written")
+    body: dict[str, Any] = json.loads(text)  # what was written is JSON: the hash says that this is it
+    return body
+
+
+def _is_full(error: OSError) -> bool:
+    """Whether the disk is full; seen through the OutputError that hides the number."""
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _discard(path: Path) -> None:
+    """Take the name away first: half a checkpoint never stands under one."""
+    hidden = path.parent / f".{secrets.token_hex(6)}.part"
+    path.rename(hidden)
+    remove(hidden)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
+
+
+# An optimizer's state_dict as JSON. Every container is a table with one key that says what it is, so that integer keys
+# and tuples come back as they were; a tensor is a table that says where it lies.
+
+
+def _encode(value: object, name: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_encode(item, f"{name}/{index}", tensors) for index, item in enumerate(value)]}
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, int | str) for key in value):
+            raise TypeError(f"{name} has keys that are neither numbers nor strings")
+        return {"table": [[key, _encode(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+    raise TypeError(f"{name} is a {type(value).__name__}; a checkpoint holds tensors and plain values only")
+
+
+def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "float" in value:
+        return float(value["float"])
+    if "table" in value:
+        return {key: _decode(item, tensors) for key, item in value["table"]}
+    if "list" in value:
+        return [_decode(item, tensors) for item in value["list"]]
+    return tuple(_decode(item, tensors) for item in value["tuple"])
+
+
+def _layout_in(value: Any) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """The tensors that encoded values refer to."""
+    if isinstance(value, dict):
+        if isinstance(value.get("tensor"), str):
+            return {value["tensor"]: (tuple(value["shape"]), getattr(torch, value["dtype"]))}
+        value = list(value.values())
+    found: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+    if isinstance(value, list):
+        for item in value:
+            found.update(_layout_in(item))
+    return found

@@ -1,0 +1,247 @@
+"""The one loop. It knows neither models nor losses: it takes steps, and keeps what they made.
+
+    elapsed time   wall time inside this loop over all sessions: steps, previews, validation and checkpoints, and what a
+                   fresh stage took to set up. All of it, so that `--budget 20m` means twenty minutes.
+    a step         decided by the weights, the optimizers, (seed, stage, step) and the share of the budget that has
+                   passed: nothing else, so that going on from a checkpoint repeats it bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+
+from autoreel.errors import DivergedError, OutputError, StoppedError
+from autoreel.runs import RunFolder
+from autoreel.training.budget import Budget
+from autoreel.training.checkpoint import Checkpoints, Place
+from autoreel.training.progress import Display, MetricsLog, figures
+from autoreel.training.stage import NonFiniteError, Stage
+from autoreel.training.watch import MAX_REWINDS, Watch
+
+COST_SHARE = 0.05  # previews, and checkpoints, take at most this share of the time
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How often what happens beside the steps.
+
+    Args:
+        checkpoint_every_s: seconds; less often where saving is slow.
+        preview_every_s: seconds; validation comes with it. Less often where it is slow.
+    """
+
+    checkpoint_every_s: float = 60.0
+    preview_every_s: float = 60.0
+
+
+class Timer:
+    """When something is due that takes time itself.
+
+    Args:
+        every_s: seconds between two.
+        first_s: seconds until the first.
+    """
+
+    def __init__(self, every_s: float, first_s: float) -> None:
+        self._every_s = every_s
+        self._due_s = first_s
+
+    def due(self, elapsed_s: float) -> bool:
+        """Whether it is time."""
+        return elapsed_s >= self._due_s
+
+    def done(self, started_s: float, ended_s: float) -> None:
+        """It took from the one to the other."""
+        self._due_s = ended_s + max(self._every_s, (ended_s - started_s) / COST_SHARE)
+
+
+def run_stage(
+    stage: Stage,
+    run: RunFolder,
+    budget: Budget,
+    display: Display,
+    stop: threading.Event,
+    *,
+    rhythm: Rhythm | None = None,
+    setup_s: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Place:
+    """Train a stage until its budget is used up, from where an earlier session left it.
+
+    Args:
+        stage: what to train; fresh, or of any state: the newest checkpoint replaces it.
+        run: locked by the caller.
+        budget: of this stage, over all sessions.
+        display: where progress is shown.
+        stop: when set, the step is finished and saved.
+        rhythm: of checkpoints and previews.
+        setup_s: what the stage took to set up; counted when it begins, not when it goes on.
+        clock: seconds, never going back.
+
+    Returns:
+        Where it ended; the newest checkpoint holds exactly this.
+
+    Raises:
+        StoppedError: `stop` was set; saved.
+        DivergedError: going back did not help.
+        OutputError: the state could not be saved.
+        RunError: no checkpoint can be used.
+    """
+    rhythm = rhythm or Rhythm()
+    checkpoints = Checkpoints(run.path("checkpoints"), stage, display.note)
+    place = checkpoints.load()
+    fresh = place is None
+    place = place or Place(elapsed_s=setup_s)
+    watch = Watch.from_state(place.watch) if place.watch else Watch()
+    log = MetricsLog(run, stage.name, place.step)
+    step, first_step = place.step, place.step
+    started_s = clock() - place.elapsed_s
+    first_elapsed_s = place.elapsed_s
+    saving = Timer(rhythm.checkpoint_every_s, place.elapsed_s + rhythm.checkpoint_every_s)
+    # The first preview comes early: nobody should wait long to see that something happens.
+    showing = Timer(rhythm.preview_every_s, place.elapsed_s + rhythm.preview_every_s / (4 if fresh else 1))
+
+    def elapsed_s() -> float:
+        return clock() - started_s
+
+    def save() -> None:
+        began_s = elapsed_s()
+        checkpoints.save(Place(step, began_s, watch.state()))
+        saving.done(began_s, elapsed_s())
+
+    def show() -> None:
+        began_s = elapsed_s()
+        values = stage.validate()
+        log.write(step, elapsed_s(), {f"validation/{name}": value for name, value in values.items()})
+        if values:
+            display.note(f"{stage.name} step {step}: validation {figures(values, 0.0, None)}")
+        try:
+            run.path("samples").mkdir(exist_ok=True)
+            stage.preview(run.path("samples"), step)
+        except OSError as error:  # a picture is not worth the training; a disk that stays full is met at the save
+            display.note(f"no preview this time: {error}")
+        showing.done(began_s, elapsed_s())
+
+    def go_back() -> None:
+        """An earlier state with a lower rate; the steps in between, and their data, are left behind."""
+        since = watch.trouble_since or 0
+        found = checkpoints.load(before=since) or checkpoints.load(before=since + 1)
+        reason = "a loss or gradient that is not finite" if watch.skips else "a loss far over its median"
+        if found is None or watch.rewinds >= MAX_REWINDS:
+            raise DivergedError(
+                f"the {stage.name} has {reason} since step {since}, and going back with half the rate "
+                f"{watch.rewinds} times did not help; lower its rate in {run.path('config.toml')}"
+            )
+        earlier_rewinds = Watch.from_state(found.watch).rewinds if found.watch else 0
+        watch.went_back()
+        _scale_rates(stage, 0.5 ** (watch.rewinds - earlier_rewinds))
+        display.note(f"{stage.name} step {step}: {reason}; back to the state of step {found.step} with half the rate")
+        log.write(step, elapsed_s(), {"rewound_to": found.step})
+        save()
+
+    try:
+        if fresh:
+            save()  # something to go back to, and a full disk is found now
+        while not budget.reached(step, elapsed_s()):
+            if stop.is_set():
+                break
+            progress = budget.progress(step, elapsed_s())
+            _seed_everything(stage, step)
+            try:
+                metrics = stage.step(step, progress)
+                watch.see(step, metrics["loss"])
+                log.write(step + 1, elapsed_s(), metrics)
+            except NonFiniteError as error:
+                metrics = {}
+                watch.skip(step)
+                log.write(step + 1, elapsed_s(), {"skipped": error.what})
+                display.note(f"{stage.name} step {step}: {error}; the step is left out")
+            step += 1
+
+            speed = (step - first_step) / max(elapsed_s() - first_elapsed_s, 1e-9)
+            eta_s = budget.remaining_s(step, elapsed_s(), speed)
+            display.update(stage.name, budget.progress(step, elapsed_s()), figures(metrics, speed, eta_s))
+            if watch.must_go_back:
+                go_back()
+            if watch.troubled:
+                continue  # such a state is neither saved nor shown
+            if saving.due(elapsed_s()):
+                try:
+                    save()
+                except OutputError as error:  # space may be made before the next one is due
+                    saving.done(elapsed_s(), elapsed_s())
+                    display.note(f"the state could not be saved, training goes on: {error}")
+                except DivergedError:
+                    watch.trouble_since = step
+                    go_back()
+            if showing.due(elapsed_s()) and not stop.is_set():
+                show()
+
+        stopped = not budget.reached(step, elapsed_s())
+        if watch.troubled and not stopped:
+            go_back()
+        if not watch.troubled:
+            save()
+        ended = Place(step, elapsed_s(), watch.state())
+        if not stopped:
+            show()
+    except OutputError:
+        if not watch.troubled:
+            with contextlib.suppress(OutputError):  # what could not be written may have been something smaller
+                save()
+        raise
+    finally:
+        log.close()
+    if stopped:
+        raise StoppedError(
+            f"stopped in the {stage.name} at step {step} ({budget.progress(step, elapsed_s()):.0%}); "
+            f"it is saved, the same command goes on{' from the last good state' if watch.troubled else ''}"
+        )
+    return ended
+
+
+def _seed_everything(stage: Stage, step: int) -> None:
+    """Stages draw from generators of their own; this makes a forgotten `torch.rand` repeatable too."""
+    digest = hashlib.blake2b(f"{stage.seed}/{stage.name}/{step}/global".encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def _scale_rates(stage: Stage, factor: float) -> None:
+    for optimizer in stage.optimizers().values():
+        for group in optimizer.param_groups:
+            group["base_lr"] *= factor
+
+
+@contextmanager
+def stop_on_signals(note: Callable[[str], None]) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once.
+
+    Only the main thread may set handlers; elsewhere the event is the caller's to set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+        note("finishing this step and saving; Ctrl-C again stops at once and goes back to the last checkpoint")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
