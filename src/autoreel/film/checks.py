@@ -1,0 +1,167 @@
+"""What is wrong with a storyboard, all of it at once, in the words of the person who wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from autoreel.config import nearest
+from autoreel.errors import ConfigError
+from autoreel.film.effects import EFFECTS
+from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Title, Transition
+
+# What each verb takes besides length, transition and effects.   needs | may have
+FIELDS_OF_VERB: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "generate": ((), ("label", "seed")),
+    "continue": (("source",), ("label", "seed", "in_s", "out_s")),
+    "animate": (("source",), ("label", "seed", "in_s")),
+    "rebuild": (("source",), ("in_s", "out_s")),
+    "material": (("source",), ("in_s", "out_s")),
+    "still": (("source",), ("in_s",)),
+    "card": ((), ("color",)),
+}
+_OWN_FIELDS = ("label", "seed", "source", "in_s", "out_s", "color")
+_TABLES: dict[str, type[BaseModel]] = {
+    "canvas": Canvas, "opening": Fade, "ending": Fade, "music": Music,
+    "titles": Title, "shots": Shot, "transition": Transition,
+}
+
+
+def parse(values: Mapping[str, Any], where: str) -> Storyboard:
+    """Plain values to a storyboard; paths are taken as they stand.
+
+    Raises:
+        ConfigError: with every problem: of single fields, and between them.
+    """
+    problems: list[str] = []
+    try:
+        storyboard = Storyboard.model_validate(values)
+    except ValidationError as error:
+        problems = [text for item in error.errors() if (text := _problem_of_field(item))]
+    problems += [text for text in problems_between(values) if text not in problems]
+    if problems:
+        raise ConfigError(problems, where)
+    return storyboard
+
+
+def problems_between(values: Mapping[str, Any]) -> list[str]:
+    """What cannot be seen in one field alone. Values may be wrong in any way; those are reported elsewhere."""
+    problems: list[str] = []
+    shots = [shot for shot in _entries(values.get("shots"))]
+    has_tempo = values.get("music") is not None or values.get("tempo_bpm") is not None
+    for index, shot in enumerate(shots):
+        problems += _problems_of_shot(f"shot {index + 1}", shot)
+        if shot.get("beats") is not None and not has_tempo:
+            problems.append(f"shot {index + 1}: 'beats' needs [music] or 'tempo_bpm' to count by")
+    if shots and shots[0].get("transition") is not None:
+        problems.append("shot 1: 'transition' has no shot before it; use [opening] to fade in")
+    has_run = values.get("run") is not None
+    in_need = [str(i + 1) for i, s in enumerate(shots)
+               if s.get("verb", "generate") in ("generate", "continue", "animate", "rebuild")]
+    if in_need and not has_run:
+        problems.append(f"'run' is missing: shot {', '.join(in_need[:5])}{' ...' if len(in_need) > 5 else ''} "
+                        "needs a trained model; name its run folder")
+    return problems
+
+
+def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:
+    problems: list[str] = []
+    has_length, has_beats = shot.get("length_s") is not None, shot.get("beats") is not None
+    if has_length and has_beats:
+        problems.append(f"{name}: has both 'length_s' and 'beats'; keep one of them")
+    if not has_length and not has_beats:
+        problems.append(f"{name}: 'length_s' or 'beats' is missing")
+    verb = shot.get("verb", "generate")
+    if isinstance(verb, str) and verb in FIELDS_OF_VERB:
+        needed, optional = FIELDS_OF_VERB[verb]
+        problems += [f"{name}: '{key}' is missing; verb '{verb}' needs it" for key in needed if shot.get(key) is None]
+        for key in _OWN_FIELDS:
+            if shot.get(key) is not None and key not in needed + optional:
+                users = ", ".join(v for v, (a, b) in FIELDS_OF_VERB.items() if key in a + b)
+                problems.append(f"{name}: '{key}' has no meaning for verb '{verb}'; it belongs to: {users}")
+    start, end = shot.get("in_s"), shot.get("out_s")
+    if _is_number(end) and end <= (start if _is_number(start) else 0.0):
+        problems.append(f"{name}: 'out_s' is {end}; it must lie after 'in_s' ({start if start is not None else 0.0})")
+    transition = shot.get("transition")
+    if isinstance(transition, Mapping) and transition.get("color") is not None and transition.get("kind") != "dip":
+        problems.append(f"{name}: transition: 'color' belongs to kind 'dip' only")
+    names = [e.get("name") for e in _entries(shot.get("effects"))]
+    problems += [f"{name}: effect '{twice}' stands twice; keep one of them"
+                 for twice in ("reverse", "speed") if names.count(twice) > 1]
+    return problems
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _entries(value: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list | tuple):
+        return []
+    return [item if isinstance(item, Mapping) else {} for item in value]
+
+
+def _problem_of_field(item: Any) -> str:
+    loc = tuple(item["loc"])
+    kind = item["type"]
+    if kind == "too_short" and item.get("input"):
+        return ""  # pydantic counts a list with an invalid entry as empty; the entry has its own line
+    place, key = _place(loc)
+    if kind == "extra_forbidden":
+        return f"{place}unknown key '{key}'{nearest(key, _known_keys(loc[:-1]))}"
+    if kind == "missing":
+        return f"{place}'{key}' is missing"
+    if kind == "too_short":
+        return f"{place}'{key}' is empty; a film needs at least one shot"
+    given = item.get("input")
+    if kind == "union_tag_not_found":
+        return f"{place}an effect needs a 'name': {', '.join(EFFECTS)}"
+    if kind == "union_tag_invalid":
+        tag = str(item["ctx"]["tag"])
+        return f"{place}unknown effect '{tag}'{nearest(tag, dict(EFFECTS))}"
+    if kind == "literal_error" and isinstance(given, str):
+        known = [word.strip("'") for word in item["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        return f"{place}'{key}' is '{_short(given)}'{nearest(given, known)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{place}'{key}' is {_short(given)}; it must be a table" if key else f"{place}must be a table"
+    if kind == "tuple_type":
+        return f"{place}'{key}' is {_short(given)}; it must be a list"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{place}'{key}' is {_short(given)}: {message[:1].lower()}{message[1:]}"
+
+
+def _short(given: Any) -> str:
+    if not isinstance(given, str | int | float | bool):
+        return {"dict": "a table", "list": "a list", "NoneType": "nothing"}.get(type(given).__name__, "of another kind")
+    text = given if isinstance(given, str) else repr(given)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _place(loc: tuple[Any, ...]) -> tuple[str, str]:
+    """('shots', 2, 'effects', 0, 'grain', 'size') -> 'shot 3: effect 1 (grain): ', 'size'."""
+    words: list[str] = []
+    key = ""
+    singular = {"shots": "shot", "titles": "title", "effects": "effect"}
+    for i, part in enumerate(loc):
+        last = i == len(loc) - 1
+        if isinstance(part, int):
+            words.append(f"{singular.get(key, key)} {part + 1}")
+            key = ""
+        elif i >= 2 and loc[i - 2] == "effects" and isinstance(loc[i - 1], int) and part in EFFECTS:
+            words[-1] += f" ({part})"
+        elif last or isinstance(loc[i + 1], int):
+            key = str(part)
+        else:
+            words.append(f"[{part}]" if i == 0 else str(part))
+    return "".join(f"{word}: " for word in words), key
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    for part in reversed(loc):
+        if part in EFFECTS and "effects" in loc:
+            return list(EFFECTS[part].model_fields)
+        if part in _TABLES:
+            return list(_TABLES[part].model_fields)
+    return list(Storyboard.model_fields)

@@ -1,0 +1,194 @@
+"""What each effect of `effects.py` does to a picture. Time (reverse, speed) is the renderer's business, not here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageChops, ImageEnhance, ImageFilter
+
+from autoreel.film import effects as fx
+
+Filter = Callable[[Image.Image, int], Image.Image]  # the picture, and its frame's number within the shot
+BICUBIC = Image.Resampling.BICUBIC
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a filter must know of the shot: its frames, their (height, width), and a seed for what is random."""
+
+    num_frames: int
+    size: tuple[int, int]
+    seed: int
+
+    @property
+    def shorter(self) -> int:
+        """The shorter side in pixels."""
+        return min(self.size)
+
+
+def color(effect: fx.ColorEffect, span: Span) -> Filter:
+    """One table per channel, then saturation against the luma."""
+    tables: list[int] = []
+    for warm in (1.0, 0.0, -1.0):
+        gain = 1.0 + 0.25 * effect.warmth * warm
+        values = ((np.arange(256) / 255.0 * gain) - 0.5) * effect.contrast + 0.5 + effect.brightness
+        tables += np.rint(np.clip(values, 0.0, 1.0) ** (1.0 / effect.gamma) * 255.0).astype(int).tolist()
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        picture = picture.point(tables)
+        return picture if effect.saturation == 1.0 else ImageEnhance.Color(picture).enhance(effect.saturation)
+
+    return apply
+
+
+def black_and_white(effect: fx.BlackAndWhiteEffect, span: Span) -> Filter:
+    """The luma in all three channels."""
+    return lambda picture, frame: picture.convert("L").convert("RGB")
+
+
+def sepia(effect: fx.SepiaEffect, span: Span) -> Filter:
+    """The usual sepia matrix, blended with the picture."""
+    matrix = (0.393, 0.769, 0.189, 0.0, 0.349, 0.686, 0.168, 0.0, 0.272, 0.534, 0.131, 0.0)
+    return lambda picture, frame: Image.blend(picture, picture.convert("RGB", matrix), effect.strength)
+
+
+def vignette(effect: fx.VignetteEffect, span: Span) -> Filter:
+    """Multiplied by a smooth fall from the middle; the corners lose `strength` of their light."""
+    height, width = span.size
+    y, x = np.mgrid[-1.0:1.0 : height * 1j, -1.0:1.0 : width * 1j]
+    fall = 1.0 - effect.strength * np.clip((x**2 + y**2) / 2.0, 0.0, 1.0) ** 1.2
+    mask = Image.fromarray(np.rint(fall * 255.0).astype(np.uint8)).convert("RGB")
+    return lambda picture, frame: ImageChops.multiply(picture, mask)
+
+
+def grain(effect: fx.GrainEffect, span: Span) -> Filter:
+    """Gaussian grain around zero: one large tile, another part of it for every frame."""
+    height, width = span.size
+    rng = np.random.default_rng((span.seed, 1))
+    tall, wide = (math.ceil(side * 1.5 / effect.size) for side in (height, width))
+    noise = np.clip(128.0 + rng.normal(0.0, 48.0 * effect.strength, (tall, wide)), 0, 255)
+    tile = Image.fromarray(np.rint(noise).astype(np.uint8))
+    if effect.size > 1:
+        tile = tile.resize((wide * effect.size, tall * effect.size), Image.Resampling.BILINEAR)
+    tile = tile.convert("RGB")
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        at = np.random.default_rng((span.seed, 2, frame))
+        left, top = int(at.integers(0, tile.width - width + 1)), int(at.integers(0, tile.height - height + 1))
+        return ImageChops.add(picture, tile.crop((left, top, left + width, top + height)), 1, -128)
+
+    return apply
+
+
+def _blurred(picture: Image.Image, radius: float) -> Image.Image:
+    """Gaussian blur of any radius in about the same time: wide ones are done on a smaller picture."""
+    factor = min(max(1, int(radius / 2.5)), *(max(1, side // 8) for side in picture.size))
+    if factor == 1:
+        return picture.filter(ImageFilter.GaussianBlur(radius)) if radius > 0 else picture
+    small = picture.reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor))
+    return small.resize(picture.size, BICUBIC)
+
+
+def blur(effect: fx.BlurEffect, span: Span) -> Filter:
+    """Gaussian blur."""
+    return lambda picture, frame: _blurred(picture, effect.radius * span.shorter)
+
+
+def sharpen(effect: fx.SharpenEffect, span: Span) -> Filter:
+    """The picture, pushed away from its blurred self."""
+    radius = effect.radius * span.shorter
+    return lambda picture, frame: Image.blend(_blurred(picture, radius), picture, 1.0 + effect.strength)
+
+
+def glow(effect: fx.GlowEffect, span: Span) -> Filter:
+    """The bright half, blurred, screened over the picture."""
+    table = [round(max(0.0, v - 128) * 2.0 * effect.strength) for v in range(256)] * 3
+    radius = effect.radius * span.shorter
+    return lambda picture, frame: ImageChops.screen(picture, _blurred(picture.point(table), radius))
+
+
+def zoom(effect: fx.ZoomEffect, span: Span) -> Filter:
+    """A view that grows or shrinks evenly to the eye (geometrically) while its middle travels."""
+    height, width = span.size
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        gone = frame / max(1, span.num_frames - 1)
+        scale = effect.start ** (1.0 - gone) * effect.end**gone
+        x, y = (a + (b - a) * gone for a, b in ((effect.start_x, effect.end_x), (effect.start_y, effect.end_y)))
+        return _view(picture, scale, (width - width / scale) * x, (height - height / scale) * y)
+
+    return apply
+
+
+def _view(picture: Image.Image, scale: float, left: float, top: float) -> Image.Image:
+    width, height = picture.size
+    left, top = min(max(0.0, left), width - width / scale), min(max(0.0, top), height - height / scale)
+    return picture.resize(picture.size, BICUBIC, (left, top, left + width / scale, top + height / scale))
+
+
+def shake(effect: fx.ShakeEffect, span: Span) -> Filter:
+    """Slow sums of sines on both axes, within a margin cut from the picture."""
+    height, width = span.size
+    reach = effect.strength * span.shorter
+    scale = 1.0 / max(0.1, 1.0 - 2.2 * reach / span.shorter)
+    phases = np.random.default_rng((span.seed, 3)).uniform(0.0, 2.0 * math.pi, (2, 3))
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        waves = [sum(math.sin(frame * pace + phase) for pace, phase in zip((0.11, 0.23, 0.41), row, strict=True)) / 3
+                 for row in phases.tolist()]
+        middle = (width - width / scale) / 2, (height - height / scale) / 2
+        return _view(picture, scale, middle[0] + waves[0] * reach, middle[1] + waves[1] * reach)
+
+    return apply
+
+
+def bars(effect: fx.BarsEffect, span: Span) -> Filter:
+    """Black where a picture of the given shape would not reach."""
+    height, width = span.size
+    inner_h, inner_w = min(height, round(width / effect.aspect)), min(width, round(height * effect.aspect))
+    box = ((width - inner_w) // 2, (height - inner_h) // 2, (width + inner_w) // 2, (height + inner_h) // 2)
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        result = Image.new("RGB", picture.size)
+        result.paste(picture.crop(box), box)
+        return result
+
+    return apply
+
+
+def unchanged(effect: Any, span: Span) -> Filter:
+    """For the effects on time, which the renderer has done before."""
+    return lambda picture, frame: picture
+
+
+FILTERS: dict[str, Callable[[Any, Span], Filter]] = {
+    "color": color,
+    "black-and-white": black_and_white,
+    "sepia": sepia,
+    "vignette": vignette,
+    "grain": grain,
+    "blur": blur,
+    "sharpen": sharpen,
+    "glow": glow,
+    "zoom": zoom,
+    "shake": shake,
+    "bars": bars,
+    "reverse": unchanged,
+    "speed": unchanged,
+}
+
+
+def make_filters(shot_effects: tuple[fx.Effect, ...], span: Span) -> Filter:
+    """All of a shot's effects as one function, in the order they are written."""
+    filters = [FILTERS[effect.name](effect, span) for effect in shot_effects]
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        for one in filters:
+            picture = one(picture, frame)
+        return picture
+
+    return apply

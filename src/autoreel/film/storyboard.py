@@ -1,0 +1,200 @@
+"""The storyboard: what a film consists of, as a TOML file a person can read and edit.
+
+In memory every path is absolute; in a file it is relative to that file, so that a folder with its film can be moved.
+docs/storyboard.md describes each field.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer
+
+from autoreel.config import Strict
+from autoreel.film.effects import Effect
+
+FORMAT_VERSION = 1
+MAX_RATE_HZ = 240
+NAMED_COLORS = {"black": "#000000", "white": "#ffffff", "grey": "#808080"}
+
+GENERATED_VERBS = ("generate", "continue", "animate")  # the prior makes something new
+Verb = Literal["generate", "continue", "animate", "rebuild", "material", "still", "card"]
+TransitionKind = Literal[
+    "cut", "fade", "dip", "dissolve", "wipe-left", "wipe-right", "wipe-up", "wipe-down",
+    "slide-left", "slide-right", "slide-up", "slide-down", "circle-open", "circle-close",
+]
+
+
+def _as_rate(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        rate = value
+    elif isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a rate is frames per second: 25, 23.976 or '24000/1001'")
+    else:
+        try:
+            rate = Fraction(str(value))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("a rate is frames per second: 25, 23.976 or '24000/1001'") from None
+    if not 1 <= rate <= MAX_RATE_HZ or rate.denominator > 100_000:
+        raise ValueError(f"a rate lies between 1 and {MAX_RATE_HZ} frames per second")
+    return rate
+
+
+def _from_rate(rate: Fraction) -> int | str:
+    return rate.numerator if rate.denominator == 1 else f"{rate.numerator}/{rate.denominator}"
+
+
+def _as_color(value: Any) -> Any:
+    if isinstance(value, str):
+        color = NAMED_COLORS.get(value.lower(), value.lower())
+        if re.fullmatch(r"#[0-9a-f]{6}", color):
+            return color
+    raise ValueError(f"a color is '#rrggbb' or one of {', '.join(NAMED_COLORS)}")
+
+
+Rate = Annotated[InstanceOf[Fraction], BeforeValidator(_as_rate), PlainSerializer(_from_rate)]
+Color = Annotated[str, BeforeValidator(_as_color)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Length = Annotated[float, Field(gt=0, le=36_000)]
+Place = Annotated[float, Field(ge=0, le=36_000)]
+FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+
+
+class Canvas(Strict):
+    """The picture every shot is fitted to."""
+
+    width: Annotated[int, Field(ge=16, le=7680, multiple_of=2)] = 512
+    height: Annotated[int, Field(ge=16, le=4320, multiple_of=2)] = 512
+    rate: Rate = Fraction(25)
+    fit: Literal["crop", "letterbox"] = "crop"
+    background: Color = "#000000"
+
+
+class Transition(Strict):
+    """How a shot follows the one before it; it is centred on the cut and changes no length."""
+
+    kind: TransitionKind = "fade"
+    length_s: Annotated[float, Field(ge=0, le=10)] = 0.5
+    color: Color | None = None  # what a dip goes through; black when left out
+
+
+class Fade(Strict):
+    """The film comes out of a colour at its start, or goes into one at its end."""
+
+    length_s: Annotated[float, Field(gt=0, le=10)] = 1.0
+    color: Color = "#000000"
+
+
+class Shot(Strict):
+    """One shot. Which fields it may have depends on its verb; `checks.py` says so."""
+
+    verb: Verb = "generate"
+    length_s: Length | None = None
+    beats: Annotated[int, Field(ge=1, le=4096)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    seed: Seed | None = None
+    source: FilePath | None = None
+    in_s: Place | None = None
+    out_s: Place | None = None
+    color: Color | None = None
+    transition: Transition | None = None
+    effects: tuple[Effect, ...] = ()
+
+
+class Title(Strict):
+    """Text over the film."""
+
+    text: Annotated[str, Field(min_length=1, max_length=1000)]
+    start_s: Place = 0.0
+    length_s: Length = 3.0
+    place: Literal["upper", "center", "lower"] = "center"
+    size: Annotated[float, Field(ge=0.02, le=0.5)] = 0.1  # of the canvas's shorter side
+    color: Color = "#ffffff"
+    font: FilePath | None = None
+    fade_s: Annotated[float, Field(ge=0, le=10)] = 0.4
+
+
+class Music(Strict):
+    """The sound under the film."""
+
+    file: FilePath
+    start_s: Place = 0.0
+    fade_in_s: Annotated[float, Field(ge=0, le=60)] = 0.05
+    fade_out_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    loudness_lufs: Annotated[float, Field(ge=-40, le=-5)] = -14.0
+
+
+class Storyboard(Strict):
+    """A whole film."""
+
+    version: Literal[1] = 1
+    run: FilePath | None = None
+    tempo_bpm: Annotated[float, Field(ge=20, le=400)] | None = None
+    canvas: Canvas = Canvas()
+    opening: Fade | None = None
+    ending: Fade | None = None
+    music: Music | None = None
+    titles: Annotated[tuple[Title, ...], Field(max_length=1000)] = ()
+    shots: Annotated[tuple[Shot, ...], Field(min_length=1, max_length=10_000)]
+
+
+def is_generated(shot: Shot) -> bool:
+    """Whether the shot's frames come from the prior."""
+    return shot.verb in GENERATED_VERBS
+
+
+def needs_run(shot: Shot) -> bool:
+    """Whether the shot needs a trained model: what the prior makes, and what the codec rebuilds."""
+    return is_generated(shot) or shot.verb == "rebuild"
+
+
+def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
+    """The plain values of a storyboard with `change` applied to each path in them; other values as they are.
+
+    Args:
+        values: as read from a file or dumped from a model; may be wrong in any way.
+        change: path text to path text.
+    """
+
+    def entry(item: Any, *keys: str) -> Any:
+        if not isinstance(item, Mapping):
+            return item
+        return {k: change(v) if k in keys and isinstance(v, str) and v else v for k, v in item.items()}
+
+    def entries(items: Any, *keys: str) -> Any:
+        return [entry(item, *keys) for item in items] if isinstance(items, list | tuple) else items
+
+    changed = entry(values, "run")
+    for key, keys in (("shots", ("source",)), ("titles", ("font",))):
+        if key in changed:
+            changed[key] = entries(changed[key], *keys)
+    if "music" in changed:
+        changed["music"] = entry(changed["music"], "file")
+    return dict(changed)
+
+
+def absolute(path: str, folder: Path) -> str:
+    """A path of a storyboard, seen from the folder it stands in."""
+    return os.path.normpath(folder.absolute() / Path(path).expanduser())
+
+
+def relative(path: str, folder: Path) -> str:
+    """The same path as it is written into a file in `folder`: short when it lies near, absolute when far away."""
+    near = os.path.relpath(path, folder.absolute())
+    return path if near.count("..") > 4 else Path(near).as_posix()
+
+
+def plain_values(storyboard: Storyboard, folder: Path) -> dict[str, Any]:
+    """The storyboard as plain values, without what is unset, with paths relative to `folder`."""
+    values = storyboard.model_dump(mode="json", exclude_none=True)
+    for shot, written in zip(storyboard.shots, values["shots"], strict=True):
+        # An effect has many settings and most stay as they are.
+        written["effects"] = [
+            {"name": effect.name, **effect.model_dump(mode="json", exclude_defaults=True)} for effect in shot.effects
+        ]
+    return with_paths(values, lambda path: relative(path, folder))

@@ -1,0 +1,205 @@
+"""Text over a picture: shaped and set by Pillow (FreeType, HarfBuzz, FriBidi), in a bundled font or the person's own."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from autoreel.errors import UsageError
+
+BUNDLED_FONT = "DejaVuSans-Bold.ttf"
+SAFE_WIDTH = 0.84  # of the picture: televisions and phones cut the rest
+SAFE_HEIGHT = 0.84
+SMALLEST_PX = 9  # letters below this cannot be read
+LINE_SPACING = 1.25
+PLACES = ("upper", "center", "lower")
+_MISSING = "\U0010fffe"  # a noncharacter: every font shows its box for it
+
+
+@dataclass(frozen=True)
+class TitleLayer:
+    """A title as it is laid over a picture.
+
+    Args:
+        image: RGBA, only as large as the text and its shadow.
+        left, top: where it lies in the picture, pixels.
+        text_box: left, top, right and bottom of the letters themselves.
+    """
+
+    image: Image.Image
+    left: int
+    top: int
+    text_box: tuple[int, int, int, int]
+
+
+def render_title(
+    text: str,
+    *,
+    size: tuple[int, int],
+    scale: float = 0.1,
+    place: str = "center",
+    color: str = "#ffffff",
+    font: Path | None = None,
+) -> TitleLayer:
+    """Set a text: wrapped, made smaller until it lies within the safe area, with a soft shadow.
+
+    Args:
+        text: any script the font has; line breaks are kept.
+        size: (height, width) of the picture in pixels.
+        scale: height of the letters' line, as a share of the picture's shorter side.
+        place: upper, center or lower.
+        color: '#rrggbb'.
+        font: a font file; None for the bundled one.
+
+    Raises:
+        UsageError: the font cannot be read or has no sign for a letter of the text.
+    """
+    if place not in PLACES:
+        raise UsageError(f"place is {place!r}; it must be one of {', '.join(PLACES)}")
+    height, width = size
+    load = _loader(font)
+    missing = missing_letters(text, font)
+    if missing:
+        name = font.name if font else "the bundled font"
+        raise UsageError(f"{name} has no letter for {' '.join(missing[:8])}; name a font file that has it with 'font'")
+    room = (int(width * SAFE_WIDTH), int(height * SAFE_HEIGHT))
+    pixels, lines = _fit(text, load, max(SMALLEST_PX, round(scale * min(size))), room)
+    return _draw(lines, load(pixels), pixels, size, place, color)
+
+
+def missing_letters(text: str, font: Path | None = None) -> list[str]:
+    """The letters of `text` that the font has no sign for.
+
+    Raises:
+        UsageError: the font cannot be read.
+    """
+    face = _loader(font)(24)
+    box = bytes(face.getmask(_MISSING))
+    letters = sorted({c for c in text if unicodedata.category(c)[0] in "LNPS"})
+    return [c for c in letters if bytes(face.getmask(c)) == box]
+
+
+def overlay(picture: Image.Image, layer: TitleLayer, opacity: float = 1.0) -> Image.Image:
+    """The picture with a title over it; `opacity` in [0, 1] fades it. The picture given is not changed."""
+    mask = layer.image.getchannel("A")
+    if opacity < 1.0:
+        mask = mask.point([round(v * max(0.0, opacity)) for v in range(256)])
+    result = picture.copy()
+    result.paste(layer.image.convert("RGB"), (layer.left, layer.top), mask)
+    return result
+
+
+def _loader(font: Path | None) -> Callable[[int], ImageFont.FreeTypeFont]:
+    def load(pixels: int) -> ImageFont.FreeTypeFont:
+        try:
+            if font is not None:
+                return ImageFont.truetype(str(font), pixels)
+            with resources.as_file(resources.files("autoreel.media") / "fonts" / BUNDLED_FONT) as path:
+                return ImageFont.truetype(str(path), pixels)
+        except OSError as error:
+            raise UsageError(f"font {font} cannot be read: {error}; give a .ttf or .otf file") from None
+
+    return load
+
+
+def _fit(
+    text: str, load: Callable[[int], ImageFont.FreeTypeFont], pixels: int, room: tuple[int, int]
+) -> tuple[int, list[str]]:
+    """The largest size up to `pixels` at which the wrapped text fits; a little smaller when that saves a line."""
+    parts = text.strip().splitlines()
+    fewest = len(_wrapped(parts, load(max(SMALLEST_PX, int(pixels * 0.8))), room[0], pixels))
+    while True:
+        face = load(pixels)
+        lines = _wrapped(parts, face, room[0], pixels)
+        if len(lines) > fewest:
+            pixels -= 1
+            continue
+        widest = max((face.getlength(line) for line in lines), default=0.0)
+        if (widest <= room[0] and len(lines) * pixels * LINE_SPACING <= room[1]) or pixels <= 4:
+            return pixels, lines
+        pixels = min(pixels - 1, int(pixels * 0.94))
+
+
+def _wrapped(parts: list[str], face: ImageFont.FreeTypeFont, room: int, pixels: int) -> list[str]:
+    return [line for part in parts for line in _wrap(part, face, room, pixels)]
+
+
+def _wrap(text: str, face: ImageFont.FreeTypeFont, room: int, pixels: int) -> list[str]:
+    """Lines no wider than `room` where the words allow it, and of about equal width."""
+    pieces = _pieces(text)
+    if face.getlength(text) <= room or len(pieces) < 2:
+        return [text]
+    greedy = _greedy(pieces, face, room)
+    # Even lines look set, a lone last word looks lost: the narrowest width that needs no more lines.
+    low, high = 0, room
+    while high - low > max(1, pixels // 4):
+        middle = (low + high) // 2
+        narrower = _greedy(pieces, face, middle)
+        if len(narrower) <= len(greedy) and max(map(face.getlength, narrower)) <= middle:
+            high = middle
+        else:
+            low = middle
+    return _greedy(pieces, face, high)
+
+
+def _greedy(pieces: list[str], face: ImageFont.FreeTypeFont, room: int) -> list[str]:
+    lines, line = [], pieces[0]
+    for piece in pieces[1:]:
+        if face.getlength((line + piece).rstrip()) <= room:
+            line += piece
+        else:
+            lines.append(line.strip())
+            line = piece
+    return [*lines, line.strip()]
+
+
+def _pieces(text: str) -> list[str]:
+    """Where a line may end: after a space, and between the characters of scripts written without spaces."""
+    pieces = [""]
+    for c in text:
+        if pieces[-1] and (pieces[-1][-1].isspace() or (_is_wide(c) and _is_wide(pieces[-1][-1]))):
+            pieces.append("")
+        pieces[-1] += c
+    return pieces
+
+
+def _is_wide(c: str) -> bool:
+    return unicodedata.east_asian_width(c) in "WF" and unicodedata.category(c)[0] == "L"
+
+
+def _draw(
+    lines: list[str], face: ImageFont.FreeTypeFont, pixels: int, size: tuple[int, int], place: str, color: str
+) -> TitleLayer:
+    height, width = size
+    step = round(pixels * LINE_SPACING)
+    tall = step * len(lines)
+    top = {
+        "upper": round(height * (1 - SAFE_HEIGHT) / 2),
+        "center": (height - tall) // 2,
+        "lower": height - round(height * (1 - SAFE_HEIGHT) / 2) - tall,
+    }[place]
+    mask = Image.new("L", (width, height), 0)
+    draw = ImageDraw.Draw(mask)
+    for i, line in enumerate(lines):
+        draw.text((width / 2, top + step * (i + 0.5)), line, fill=255, font=face, anchor="mm")
+    letters = mask.getbbox() or (width // 2, height // 2, width // 2 + 1, height // 2 + 1)
+    spread = max(1.0, pixels * 0.12)
+    # The shadow is wide and soft for the text to stand on, and tight enough to give thin strokes an edge.
+    wide = mask.filter(ImageFilter.GaussianBlur(spread * 2)).point([min(190, round(v * 1.3)) for v in range(256)])
+    tight = mask.filter(ImageFilter.GaussianBlur(spread / 3)).point([min(150, v) for v in range(256)])
+    shadow = Image.composite(wide, tight, wide.point([255 if v > 90 else v * 2 for v in range(256)]))
+    alpha = Image.new("L", (width, height))
+    alpha.paste(shadow)
+    alpha.paste(255, (0, 0), mask)
+    # Straight alpha: shadow pixels black, letters in their colour, their soft edges in between.
+    layer = Image.new("RGB", (width, height), "#000000")
+    layer.paste(Image.new("RGB", (width, height), color), (0, 0), mask)
+    box = alpha.getbbox() or letters
+    image = layer.crop(box)
+    image.putalpha(alpha.crop(box))
+    return TitleLayer(image, box[0], box[1], letters)
