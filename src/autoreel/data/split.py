@@ -1,0 +1,224 @@
+"""Divide footage into training, validation and test so that nothing that is tested was trained on.
+
+    given                                 test                     validation
+    groups.csv with 5 groups and more     whole groups             whole groups
+    groups.csv with 2 to 4 groups         the smallest group       none
+    no groups.csv, 5 files and more       whole files              whole files
+    no groups.csv, 2 to 4 files           the smallest file        the ends of the other files
+    1 file, or 1 file for each label      the end of each          before that
+
+Where a file is cut in time, frames between the sides are left out:  train ......gap val ...gap test
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+Side = Literal["train", "validation", "test"]
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
+GAP_S = 1.0  # left out where a file is cut in time: what moves there is the same on both sides
+MIN_HELD_FRAMES = 17  # a shorter piece measures nothing
+MANY_GROUPS = 5
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What the split needs to know of one source.
+
+    Args:
+        key: content hash.
+        group: person or scene, or None where no groups.csv names it.
+        label: or None.
+        spans: (start, count) of its shots, in frames, in order.
+    """
+
+    key: str
+    group: str | None
+    label: str | None
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all its shots."""
+        return sum(count for _, count in self.spans)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A shot, or the part of one that lies on one side.
+
+    Args:
+        key: content hash of its source.
+        start: first frame, counted in the source's frames.
+        count: number of frames.
+        side: where it belongs.
+    """
+
+    key: str
+    start: int
+    count: int
+    side: Side
+
+
+def split(
+    footage: Sequence[Footage], *, validation_share: float, test_share: float, rate: Fraction, has_groups: bool
+) -> tuple[list[Piece], str]:
+    """Give every shot a side. The same footage is always divided in the same way, whatever its files are called.
+
+    Args:
+        footage: every source that is used.
+        validation_share: of the frames, in [0, 1).
+        test_share: of the frames, in [0, 1).
+        rate: frames per second.
+        has_groups: whether a groups.csv was given. A source it does not name is a group of its own.
+
+    Returns:
+        The pieces in the order of the footage, and a line that says how it was divided.
+    """
+    gap = max(1, round(GAP_S * float(rate)))
+    shares = (validation_share, test_share)
+    groups = _grouped(footage, by_file=False)
+    word = "groups" if has_groups else "files"
+    if has_groups and len(groups) == 1 < len(footage):
+        # One person everywhere: nobody can be kept apart, so the files are.
+        has_groups, word, groups = False, "files of the one group", _grouped(footage, by_file=True)
+    if len(groups) == 1:
+        return _ends(footage, {}, shares, gap, "by time, since there is one file only")
+    if not has_groups and _each_label_has_one(footage):
+        # Whole files would take whole labels away from training.
+        return _ends(footage, {}, shares, gap, "by time, since each label has one file only")
+    if len(groups) >= MANY_GROUPS:
+        sides = _many(groups, validation_share, test_share)
+        return _whole(footage, groups, sides), f"by {word}: {_counts(sides, word)}"
+    sides = dict.fromkeys(groups, SIDES[0])
+    if test_share > 0:
+        sides[min(groups, key=lambda name: (_short(groups[name]), _size(groups[name]), _order(name)))] = "test"
+    if has_groups or validation_share == 0:
+        few = f" ({MANY_GROUPS} groups would give some for validation)" if validation_share else ""
+        return _whole(footage, groups, sides), f"by {word}: {_counts(sides, word)}{few}"
+    of_file = {one.key: sides[name] for name, members in groups.items() for one in members}
+    how = f"by {word}: {_counts(sides, word)} but the ends of the training {word}"
+    return _ends(footage, of_file, (validation_share, 0.0), gap, how)
+
+
+def _grouped(footage: Sequence[Footage], *, by_file: bool) -> dict[str, list[Footage]]:
+    groups: dict[str, list[Footage]] = {}
+    for one in footage:
+        name = f"file {one.key}" if by_file or one.group is None else f"group {one.group}"
+        groups.setdefault(name, []).append(one)
+    return groups
+
+
+# --- whole groups -----------------------------------------------------------------------------------------------------
+
+
+def _many(groups: Mapping[str, Sequence[Footage]], validation_share: float, test_share: float) -> dict[str, Side]:
+    """Take groups in an order that only their names and contents decide, until each side has its share."""
+    sides: dict[str, Side] = dict.fromkeys(groups, SIDES[0])
+    total = sum(_size(members) for members in groups.values())
+    left = Counter(label for members in groups.values() for label in {one.label for one in members})
+    wanted: tuple[tuple[Side, float], ...] = (("test", test_share), ("validation", validation_share))
+    for side, share in wanted:
+        taken = 0
+        while share > 0:
+            room = share * total - taken
+
+            def badness(name: str, room: float = room) -> tuple[bool, bool, bool, str]:
+                members = groups[name]
+                last_of_label = any(left[label] == 1 for label in {one.label for one in members})
+                # One long film among many short clips would make a side of its own.
+                too_large = _size(members) > 2 * max(room, total / len(groups))
+                return _short(members), last_of_label, too_large, _order(name)
+
+            free = [name for name in groups if sides[name] == "train"]
+            best = min(free, key=badness)
+            if taken and (any(badness(best)[:3]) or _size(groups[best]) > 1.5 * room):
+                break
+            sides[best] = side
+            taken += _size(groups[best])
+            left.subtract({one.label for one in groups[best]})
+            if taken >= share * total or len(free) <= 2:
+                break
+    return sides
+
+
+def _whole(
+    footage: Sequence[Footage], groups: Mapping[str, Sequence[Footage]], sides: Mapping[str, Side]
+) -> list[Piece]:
+    of_file = {one.key: sides[name] for name, members in groups.items() for one in members}
+    return [Piece(one.key, start, count, of_file[one.key]) for one in footage for start, count in one.spans]
+
+
+def _each_label_has_one(footage: Sequence[Footage]) -> bool:
+    labels = Counter(one.label for one in footage if one.label is not None)
+    return len(labels) == len(footage) and len(labels) > 1
+
+
+def _size(members: Sequence[Footage]) -> int:
+    return sum(one.num_frames for one in members)
+
+
+def _short(members: Sequence[Footage]) -> bool:
+    return _size(members) < MIN_HELD_FRAMES
+
+
+def _order(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _counts(sides: Mapping[str, Side], word: str) -> str:
+    counts = Counter(sides.values())
+    held = ", ".join(f"{counts[side] or 'none'} for {side}" for side in ("test", "validation"))
+    return f"{counts['train']} of {len(sides)} {word} for training, {held}"
+
+
+# --- in time ----------------------------------------------------------------------------------------------------------
+
+
+def _ends(
+    footage: Sequence[Footage], of_file: Mapping[str, Side], shares: tuple[float, float], gap: int, how: str
+) -> tuple[list[Piece], str]:
+    """Hold back the end of every training file that is long enough."""
+    pieces: list[Piece] = []
+    for one in footage:
+        side = of_file.get(one.key, "train")
+        pieces += _cut(one, _cuts(one.num_frames, shares, gap) if side == "train" else [(0, one.num_frames, side)])
+    present = {piece.side for piece in pieces}
+    missing = [side for side, share in zip(SIDES[1:], shares, strict=True) if share > 0 and side not in present]
+    if missing:
+        how += f"; too short to hold some back for {' and '.join(missing)}, so all of it is for training"
+    return pieces, how
+
+
+def _cuts(total: int, shares: tuple[float, float], gap: int) -> list[tuple[int, int, Side]]:
+    """First frame, end and side of each part of a row of frames; the frames between the parts are the gaps.
+
+    Everything is for training where a side would be too short to measure on.
+    """
+    held = [(side, round(share * total)) for side, share in zip(SIDES[1:], shares, strict=True) if share > 0]
+    train = total - sum(count for _, count in held) - gap * len(held)
+    if not held or min(count for _, count in held) < MIN_HELD_FRAMES or train < MIN_HELD_FRAMES:
+        return [(0, total, "train")]
+    cuts: list[tuple[int, int, Side]] = [(0, train, "train")]
+    for side, count in held:
+        start = cuts[-1][1] + gap
+        cuts.append((start, start + count, side))
+    return cuts
+
+
+def _cut(one: Footage, cuts: Sequence[tuple[int, int, Side]]) -> list[Piece]:
+    """The parts of one source's shots that lie in each part of its row of frames."""
+    pieces = []
+    place = 0
+    for start, count in one.spans:
+        for first, end, side in cuts:
+            low, high = max(first, place), min(end, place + count)
+            if low < high:
+                pieces.append(Piece(one.key, start + low - place, high - low, side))
+        place += count
+    return pieces
