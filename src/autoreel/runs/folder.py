@@ -92,6 +92,18 @@ class Manifest(Strict):
     weights: dict[str, WeightsRecord] = Field(default={})
     stages: dict[str, StageState] = Field(default={})
 
+    @classmethod
+    def here(cls) -> Manifest:
+        """That of a run that begins now, on this machine."""
+        found = {"python": platform.python_version()}
+        for package in ("autoreel", "torch"):
+            try:
+                found[package] = version(package)
+            except PackageNotFoundError:  # a source tree that was never installed
+                found[package] = "unknown"
+        machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+        return cls(created=datetime.now(UTC).isoformat(timespec="seconds"), versions=found, machine=machine)
+
     @property
     def codec_hash(self) -> str | None:
         """SHA-256 of codec.safetensors; None before the codec is trained."""
@@ -134,8 +146,7 @@ class RunFolder:
         if others:
             what = "is a run already; open it" if "run.json" in others else f"holds other files ({sorted(others)[0]})"
             raise RunError(f"{path} {what}; give the name of a new or empty folder to begin a run")
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        run = cls(path, config, Manifest(created=created, versions=_versions(), machine=_machine()))
+        run = cls(path, config, Manifest.here())
         atomic_write_text(path / "config.toml", dump_config(config))
         run.update()
         return run
@@ -228,6 +239,10 @@ class RunFolder:
         self._record(name, WeightsRecord(sha256=digest))
         return digest
 
+    def forget_weights(self, name: str) -> None:
+        """Let a weights file count as not there, because it no longer fits the others."""
+        self.update(weights={other: record for other, record in self.manifest.weights.items() if other != name})
+
     def load_weights(self, name: str, expected: Layout) -> dict[str, Tensor]:
         """Read a weights file that `save_weights` wrote.
 
@@ -313,17 +328,3 @@ def _migrate(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         content = MIGRATIONS[found](content)
         found += 1
     return {**content, "format": FORMAT}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("autoreel", "torch"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a source tree that was never installed
-            found[package] = "unknown"
-    return found
-
-
-def _machine() -> str:
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"

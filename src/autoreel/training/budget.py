@@ -20,8 +20,7 @@ NEEDED_STEPS: dict[str, tuple[int, int]] = {
     "small": (1500, 1500),
     "base": (6000, 5000),
 }
-MEASURE_LIMIT_S = 20.0  # a preset is chosen within this, and within MEASURE_SHARE of the budget
-MEASURE_SHARE = 0.03
+QUICKEST_STEP_S = 0.01  # no machine takes a step of a larger preset in less: there is nothing to measure
 
 
 @dataclass(frozen=True)
@@ -120,31 +119,31 @@ def divide(budget: Budget, stage: str, codec_share: float) -> dict[str, Budget]:
 def choose_preset(
     budget: Budget,
     codec_share: float,
-    measure: Callable[[str, float], float],
+    measure: Callable[[str], float],
     *,
-    presets: Sequence[str] = ("base", "small", "tiny"),
+    presets: Sequence[str] = ("tiny", "small", "base"),
 ) -> tuple[str, dict[str, float]]:
     """The largest preset that reaches a useful number of codec steps within its share of the budget.
+
+    It goes up from the smallest and stops at the first that does not fit: a larger one needs more steps, and each takes
+    longer, so that the dearest measurements are only made on machines that are fast enough for them.
 
     Args:
         budget: of the whole training. A number of steps says nothing of time, so that the smallest is taken.
         codec_share: in (0, 1).
-        measure: seconds per codec step of a preset, from a few real steps; told how long it may take.
-        presets: from the largest down; the last is taken when no other fits, and is not measured.
+        measure: seconds per codec step of a preset, from a few real steps.
+        presets: from the smallest, which is taken when no other fits, up.
 
     Returns:
         The name, and the seconds per step of those that were measured.
     """
-    measured: dict[str, float] = {}
-    if budget.seconds is None:
-        return presets[-1], measured
-    allowed_s = min(MEASURE_LIMIT_S, MEASURE_SHARE * budget.seconds) / max(1, len(presets) - 1)
-    for name in presets[:-1]:
-        needed_step_s = codec_share * budget.seconds / NEEDED_STEPS[name][0]
-        # No machine takes such a step in less than a hundredth of a second: do not even try.
-        if needed_step_s < 0.01:
-            continue
-        measured[name] = measure(name, allowed_s)
-        if measured[name] <= needed_step_s:
-            return name, measured
-    return presets[-1], measured
+    chosen, measured = presets[0], dict[str, float]()
+    for name in presets[1:] if budget.seconds is not None else ():
+        needed_step_s = codec_share * (budget.seconds or 0.0) / NEEDED_STEPS[name][0]
+        if needed_step_s < QUICKEST_STEP_S:
+            break
+        measured[name] = measure(name)
+        if measured[name] > needed_step_s:
+            break
+        chosen = name
+    return chosen, measured

@@ -185,6 +185,11 @@ class Checkpoints:
             raise RunError(f"no checkpoint in {self._folder} can be used; remove it to train anew ({problems[0]})")
         return None
 
+    def clear(self) -> None:
+        """Remove all of the stage's checkpoints: it begins again."""
+        for path in self.paths():
+            _discard(path)
+
     def paths(self) -> list[Path]:
         """Those that are there, the newest first."""
         found = [path for path in self._folder.glob(f"{self._stage.name}-*") if path.name.rpartition("-")[2].isdigit()]

@@ -1,0 +1,103 @@
+"""What this machine can do: seconds per step, measured on real steps rather than guessed from the hardware's name."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autoreel.clip import Frames
+from autoreel.config import Config
+from autoreel.data.store import FootageStore, Shot
+from autoreel.training.checkpoint import capture, restore
+from autoreel.training.stage import NonFiniteError, Stage
+
+
+def fastest_threads(stage: Stage) -> tuple[int, dict[int, float]]:
+    """One thread or all of them, whichever takes a step sooner.
+
+    With a busy neighbour on one of two cores, two threads that wait for each other can be three times slower than one.
+
+    Args:
+        stage: it takes a few real steps, and is put back into its state afterwards.
+
+    Returns:
+        The number of threads, and the seconds per step of each number that was tried.
+    """
+    available = torch.get_num_threads()
+    before = capture(stage, copy=True)
+    seconds: dict[int, float] = {}
+    try:
+        for threads in (available, 1):
+            torch.set_num_threads(threads)
+            seconds[threads] = step_seconds(stage)
+    finally:
+        torch.set_num_threads(available)
+        restore(stage, before)
+    return min(seconds, key=lambda threads: seconds[threads]), seconds
+
+
+def step_seconds(stage: Stage, enough_s: float = 2.0) -> float:
+    """Seconds per step: the best of a few after one that warms up. The stage has moved on afterwards.
+
+    Args:
+        stage: any.
+        enough_s: no further step is begun after this time.
+    """
+    times: list[float] = []
+    began = time.perf_counter()
+    for step in range(4):
+        started = time.perf_counter()
+        with contextlib.suppress(NonFiniteError):  # only the time is of interest
+            stage.step(step, 0.0)
+        times.append(time.perf_counter() - started)
+        if len(times) > 1 and time.perf_counter() - began > enough_s:
+            break
+    return min(times[1:])
+
+
+def codec_step_s(config: Config, device: torch.device) -> float:
+    """Seconds per codec step of a preset, on frames of noise of its size.
+
+    Args:
+        config: the preset. On a CPU one clip at a time is measured, and the time multiplied by the batch.
+        device: where.
+    """
+    from autoreel.training.codec_stage import CodecStage
+
+    batch = config.training.codec_batch if device.type == "cuda" else 1
+    smaller = config.model_copy(update={"training": config.training.model_copy(update={"codec_batch": batch})})
+    stage = CodecStage(smaller, NoiseFootage(config), device)
+    return step_seconds(stage) * config.training.codec_batch / batch
+
+
+class NoiseFootage(FootageStore):
+    """A store of one shot of noise that lies in no file.
+
+    Args:
+        config: of the run; its size is taken.
+    """
+
+    def __init__(self, config: Config) -> None:
+        num_frames = 4 * config.training.codec_frames
+        shots = [
+            {"id": side, "source": side, "source_hash": side, "label": None, "split": side, "num_frames": num_frames,
+             "group": side, "offset": 0}
+            for side in ("train", "validation")
+        ]  # fmt: skip
+        super().__init__(
+            Path("noise"),
+            {
+                "size": [config.data.height, config.data.width], "rate": "25", "labels": [], "shots": shots,
+                "config": {}, "hash": "noise", "key": "", "how_split": "noise", "num_rejects": 0, "shards": {},
+            },
+        )  # fmt: skip
+        shape = (num_frames, config.data.height, config.data.width, 3)
+        self._noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    def frames(self, shot: Shot, start: int = 0, count: int | None = None) -> Frames:
+        """Noise."""
+        return self._noise[start : None if count is None else start + count]

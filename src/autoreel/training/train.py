@@ -1,0 +1,245 @@
+"""Training from footage to weights: codec, then prior, each within its share of the budget."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from autoreel.config import PRESETS, Config
+from autoreel.data.store import FootageStore
+from autoreel.errors import RunError
+from autoreel.models.compute import choose_device
+from autoreel.runs import Manifest, RunFolder, StageState
+from autoreel.training.budget import Budget, choose_preset, divide, show_duration
+from autoreel.training.checkpoint import Checkpoints
+from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
+from autoreel.training.measure import codec_step_s, fastest_threads
+from autoreel.training.progress import Display, Report, display
+from autoreel.training.stage import Stage
+
+BuildStage = Callable[[RunFolder, FootageStore, torch.device], Stage]
+MEASURE_FROM_S = 60.0  # in shorter trainings measuring would cost more than it gives
+MEASURE_FROM_STEPS = 100
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left.
+
+    Args:
+        run: the run folder.
+        stages: how far each stage is.
+    """
+
+    run: RunFolder
+    stages: Mapping[str, StageState]
+
+
+def begin(path: Path, store: FootageStore, config: Config | None = None) -> RunFolder:
+    """Open the run of a folder, or make it.
+
+    Args:
+        path: the run folder; an existing run goes on with its own config.
+        store: the footage it learns from.
+        config: of a new run; None is the preset "tiny".
+
+    Raises:
+        RunError: the run learned from other footage, or the footage is of another size.
+        OutputError: it cannot be written.
+    """
+    path = Path(path)
+    run = RunFolder.open(path) if (path / "run.json").exists() else RunFolder.create(path, config or PRESETS["tiny"])
+    _use_footage(run, store)
+    return run
+
+
+def train(
+    run: RunFolder,
+    store: FootageStore,
+    *,
+    budget: Budget,
+    stage: str = "all",
+    report: Report | None = None,
+    stop: threading.Event | None = None,
+    device: str = "auto",
+    builders: Mapping[str, BuildStage] | None = None,
+) -> TrainResult:
+    """Train a run, from wherever it is, until the budget of every stage is used up.
+
+    Given again, it goes on; given again when all is done, it says so and ends; a larger budget than before continues.
+    When the codec has changed, the prior, which belongs to one codec, begins again.
+
+    Args:
+        run: the run folder.
+        store: the footage.
+        budget: over all sessions. For "all" it is divided by the config's `codec_share`.
+        stage: "codec", "prior" or "all".
+        report: given plain lines; None shows a bar on a terminal.
+        stop: set it to stop; None lets Ctrl-C and SIGTERM do so.
+        device: "auto", "cpu" or "cuda".
+        builders: how each stage is made; for tests and for stages of one's own.
+
+    Raises:
+        UsageError: no such stage or device.
+        RunError: other footage, no trained codec, or a state that cannot be used.
+        RunLockedError: another process trains it.
+        StoppedError: it was stopped; saved.
+        DivergedError: it left the finite numbers for good.
+        OutputError: it could not be saved.
+    """
+    shares = divide(budget, stage, run.config.training.codec_share)
+    target = choose_device(device)
+    builders = builders or BUILDERS
+    with contextlib.ExitStack() as open_things:
+        open_things.enter_context(run.lock())
+        shown = open_things.enter_context(display(report))
+        stop = stop or open_things.enter_context(stop_on_signals(shown.note))
+        open_things.enter_context(_threads_given_back())
+        _use_footage(run, store)
+        _note_changes(run, shown)
+        for name, share in shares.items():
+            _train_stage(name, run, store, share, shown, stop, target, builders[name])
+    return TrainResult(run, run.manifest.stages)
+
+
+def auto_config(budget: Budget, *, device: str = "auto", report: Report | None = None) -> Config:
+    """The largest preset that this machine can train in the time, after a few measured steps.
+
+    Args:
+        budget: of the whole training.
+        device: "auto", "cpu" or "cuda".
+        report: told what was measured and chosen.
+    """
+    target = choose_device(device)
+    share = PRESETS["tiny"].training.codec_share
+    name, measured = choose_preset(budget, share, lambda name: codec_step_s(PRESETS[name], target))
+    if report is not None:
+        speeds = ", ".join(f"{preset} {seconds:.2f} s/step" for preset, seconds in measured.items())
+        report(f"preset {name} for {budget}" + (f" (measured: {speeds})" if speeds else ""))
+    return PRESETS[name]
+
+
+def _train_stage(
+    name: str,
+    run: RunFolder,
+    store: FootageStore,
+    budget: Budget,
+    shown: Display,
+    stop: threading.Event,
+    device: torch.device,
+    build: BuildStage,
+) -> None:
+    state = run.manifest.stages.get(name, StageState())
+    weights = f"{name}.safetensors"
+    codec_hash = _codec_of(run) if name == "prior" else None
+    if state.done and weights in run.manifest.weights and state.codec_hash == codec_hash:
+        if budget.reached(state.step, state.elapsed_s):
+            took = f"{state.step} steps in {show_duration(state.elapsed_s)}"
+            shown.note(f"{name}: already trained ({took}); a larger budget goes on from there")
+            return
+        shown.note(f"{name}: going on after {state.step} steps, with a budget of {budget}")
+    began_s = time.monotonic()
+    built = build(run, store, device)
+    checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
+    if state.codec_hash != codec_hash:
+        if checkpoints.paths():
+            shown.note(f"{name}: the codec has changed, so it begins again")
+        checkpoints.clear()
+        state = StageState(codec_hash=codec_hash)
+        run.update_stage(name, state)
+    _set_threads(run, built, budget, device, shown)
+    training = run.config.training
+    ended = run_stage(
+        built, run, budget, shown, stop,
+        rhythm=Rhythm(training.checkpoint_every_s, training.preview_every_s),
+        setup_s=min(time.monotonic() - began_s, (budget.seconds or 0.0) / 2),  # something must be left to train in
+    )  # fmt: skip
+    export = built.export()
+    codec_before = run.manifest.codec_hash
+    run.save_weights(weights, export.tensors, export.metadata)
+    if run.manifest.codec_hash != codec_before:  # the prior of another codec would paint noise
+        run.forget_weights("prior.safetensors")
+    run.update_stage(name, StageState(done=True, step=ended.step, elapsed_s=ended.elapsed_s, codec_hash=codec_hash))
+    shown.note(f"{name}: trained, {ended.step} steps in {show_duration(ended.elapsed_s)}")
+
+
+def _codec_of(run: RunFolder) -> str:
+    digest = run.manifest.codec_hash
+    if digest is None:
+        raise RunError(f"{run.root} has no trained codec; train it first, with --stage codec or --stage all")
+    return digest
+
+
+def _use_footage(run: RunFolder, store: FootageStore) -> None:
+    """Hold the run to the footage it began with."""
+    wanted = (run.config.data.height, run.config.data.width)
+    if store.size != wanted:
+        raise RunError(
+            f"{run.root} learns from frames of {wanted[1]}x{wanted[0]} pixels, this footage is prepared at "
+            f"{store.size[1]}x{store.size[0]}; prepare it at that size, or begin a new run"
+        )
+    if run.manifest.data_hash is None:
+        run.update(labels=store.labels, size=store.size, rate=store.rate, data_hash=store.hash)
+    elif run.manifest.data_hash != store.hash:
+        raise RunError(f"{run.root} was begun with other footage than this; give the name of a new run folder")
+
+
+def _note_changes(run: RunFolder, shown: Display) -> None:
+    now = Manifest.here()
+    before = {**run.manifest.versions, "machine": run.manifest.machine}
+    changed = [
+        f"{what} {before.get(what)} -> {value}"
+        for what, value in {**now.versions, "machine": now.machine}.items()
+        if before.get(what) != value
+    ]
+    if changed:
+        shown.note(f"changed since this run began: {', '.join(changed)}; it goes on, no longer bit for bit the same")
+
+
+def _set_threads(run: RunFolder, stage: Stage, budget: Budget, device: torch.device, shown: Display) -> None:
+    """As the config says; or as measured when the run began; or measured now."""
+    threads = run.config.training.threads or run.manifest.threads
+    if threads is None:
+        threads = torch.get_num_threads()
+        long_enough = (budget.seconds or 0.0) >= MEASURE_FROM_S or (budget.steps or 0) >= MEASURE_FROM_STEPS
+        if threads > 1 and device.type == "cpu" and long_enough:
+            threads, seconds = fastest_threads(stage)
+            speeds = ", ".join(f"{count}: {value:.2f} s/step" for count, value in seconds.items())
+            shown.note(f"training with {threads} thread{'s' * (threads > 1)} (measured: {speeds})")
+    if run.manifest.threads != threads:
+        run.update(threads=threads)
+    torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _threads_given_back() -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device) -> Stage:
+    from autoreel.training.codec_stage import CodecStage
+
+    return CodecStage.open(run, store, device)
+
+
+def _prior_stage(run: RunFolder, store: FootageStore, device: torch.device) -> Stage:
+    from autoreel.models.codec import Codec
+    from autoreel.runs import layout_of
+    from autoreel.training.prior_stage import PriorStage
+
+    codec = Codec(run.config.codec)
+    codec.load_state_dict(run.load_weights("codec.safetensors", layout_of(codec.state_dict())))
+    return PriorStage.open(run, store, codec, device)
+
+
+BUILDERS: Mapping[str, BuildStage] = {"codec": _codec_stage, "prior": _prior_stage}
