@@ -1,0 +1,179 @@
+"""A timeline of any length, made frame by frame through a sliding window.
+
+    window of 9, frame 20 is next     [0] . . . [13 14 15 16 17 18 19] -> 20
+                                       |          the latest frames
+                                       the first frame stays in view, so that minutes do not wander
+
+Context is lightly noised and the network is told how much (GameNGen, Valevski et al. 2024; Diffusion Forcing): small
+errors of what was made are then taken for that noise and not continued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoreel.generation.sampler import Solver, frame_noise, integrate, level_shift, schedule
+from autoreel.generation.timeline import NO_LABEL, Timeline
+from autoreel.models.compute import autocast
+from autoreel.models.prior import Prior, PriorCache
+
+FUTURE_SEEN = 2  # known frames after the one being made that are put into the window
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a timeline is filled.
+
+    Args:
+        steps: of the solver, for each latent frame.
+        guidance: 1 follows the label as trained, above exaggerates it, 0 ignores it (Ho & Salimans 2022).
+        context_noise: level to which frames already there are noised before they are seen.
+        solver: of the flow's equation.
+        dtype: number format of the matrix products.
+    """
+
+    steps: int = 8
+    guidance: float = 1.5
+    context_noise: float = 0.03
+    solver: Solver = "euler"
+    dtype: torch.dtype = torch.float32
+
+
+def roll_out(prior: Prior, timelines: Sequence[Timeline], sampling: Sampling) -> Iterator[Tensor]:
+    """Fill timelines of one layout side by side.
+
+    Args:
+        prior: the network, on the device to use.
+        timelines: of equal length and levels; labels and seeds may differ.
+        sampling: how.
+
+    Yields:
+        float32 (B, C, n, h, w) on the prior's device, n >= 1 latent frames in order of time, as soon as they are final;
+        frames that are known stay exactly as given. As many as the timelines show.
+    """
+    roll = _Roll(prior, timelines, sampling)
+    first = timelines[0]
+    frame = 0
+    while frame < first.shown:
+        if first.level[frame] == 0:
+            end = frame + 1
+            while end < first.shown and first.level[end] == 0:
+                end += 1
+            yield roll.values[:, :, frame:end].clone()
+            frame = end
+        else:
+            roll.make(frame)
+            yield roll.values[:, :, frame : frame + 1].clone()
+            frame += 1
+
+
+def context_of(frame: int, known: Sequence[bool], window: int) -> list[int]:
+    """The frames that are seen while `frame` is made, in the order of the sequence.
+
+    Args:
+        frame: the one to make; all before it exist.
+        known: for every frame of the timeline, whether it is given.
+        window: how many frames the network sees at once, `frame` included.
+
+    Returns:
+        Known frames first (a known future among them), then made ones, each by time.
+    """
+    reach = range(frame + 1, min(frame + window, len(known)))
+    future = [i for i in reach if known[i]][: min(FUTURE_SEEN, window - 2)]
+    room = window - 1 - len(future)
+    past = list(range(max(0, frame - room), frame))
+    if past and past[0] > 0:
+        past[0] = 0
+    seen = past + future
+    return [i for i in seen if known[i]] + [i for i in seen if not known[i]]
+
+
+def window_times(frames: Sequence[int], window: int) -> list[int]:
+    """Places of frames as the network is told them: true, but never further from frame 0 than it was trained for.
+
+    Frame 0 keeps time 0 because it alone stands for a single picture; all others move together.
+    """
+    later = [i for i in frames if i > 0]
+    excess = max(0, min(later) - 1 - window) if later else 0
+    return [i - excess if i > 0 else 0 for i in frames]
+
+
+class _Roll:
+    """The frames so far, and the keys and values of the context, which most frames share with the one before."""
+
+    def __init__(self, prior: Prior, timelines: Sequence[Timeline], sampling: Sampling) -> None:
+        first = timelines[0]
+        for other in timelines[1:]:
+            if other.shown != first.shown or not torch.equal(other.level, first.level):
+                raise ValueError("timelines that are made side by side need the same length and the same levels")
+        expected = (prior.latent_channels, *prior.latent_size)
+        if (first.latents.shape[0], *first.latents.shape[2:]) != expected:
+            given = tuple(first.latents.shape)
+            raise ValueError(f"latent frames of {expected} are needed, not of {given} (C, T, h, w)")
+        self.prior, self.timelines, self.sampling = prior, timelines, sampling
+        self.device = next(prior.parameters()).device
+        self.values = torch.stack([t.latents for t in timelines]).float().to(self.device)
+        self.level = first.level.tolist()
+        self.known = [level == 0 for level in self.level]
+        labels = torch.tensor([t.label for t in timelines], device=self.device)
+        self.guided = sampling.guidance != 1 and bool((labels != NO_LABEL).any())
+        self.labels = torch.cat([labels, torch.full_like(labels, NO_LABEL)]) if self.guided else labels
+        self.shift = level_shift(self.values[0, :, 0].numel())
+        self.cache: PriorCache = prior.new_cache()
+        self.cached: list[int] = []
+        self.cached_times: list[int] = []
+
+    def make(self, frame: int) -> None:
+        """Fill one frame of every timeline."""
+        # One autocast for the whole frame: it casts each weight once and no caller's code runs inside it.
+        with torch.no_grad(), autocast(self.device, self.sampling.dtype):
+            self._make(frame)
+
+    def _make(self, frame: int) -> None:
+        window = self.prior.config.window
+        context = context_of(frame, self.known, window)
+        *times, time = window_times([*context, frame], window)
+        self._remember(context, times)
+        start = self.level[frame]
+        noise = self._noise(frame, "frame")
+        x = (1 - start) * self.values[:, :, frame : frame + 1] + start * noise
+        levels = schedule(self.sampling.steps, start, self.shift)
+        x = integrate(lambda x, level: self._velocity(x, level, time), x, levels, self.sampling.solver)
+        self.values[:, :, frame : frame + 1] = x
+
+    def _remember(self, context: list[int], times: list[int]) -> None:
+        """Bring the cache to hold exactly `context`; what it holds already is kept when it is the beginning."""
+        kept = len(self.cached)
+        if context[:kept] != self.cached or times[:kept] != self.cached_times:
+            self.cache, kept = self.prior.new_cache(), 0
+        new = context[kept:]
+        if new:
+            level = self.sampling.context_noise
+            noise = torch.cat([self._noise(i, "context") for i in new], 2)
+            seen = (1 - level) * self.values[:, :, new] + level * noise
+            self._run(seen, torch.full((len(new),), level), times[kept:], keep=True)
+        self.cached, self.cached_times = context, times
+
+    def _velocity(self, x: Tensor, level: float, time: int) -> Tensor:
+        velocity = self._run(x, torch.tensor([level]), [time], keep=False)
+        if not self.guided:
+            return velocity
+        labelled, free = velocity.chunk(2)
+        return free + self.sampling.guidance * (labelled - free)
+
+    def _run(self, x: Tensor, level: Tensor, times: list[int], keep: bool) -> Tensor:
+        batch = len(self.labels)
+        if self.guided:
+            x = torch.cat([x, x])
+        levels = level.to(self.device).expand(batch, -1)
+        places = torch.tensor(times, device=self.device, dtype=torch.float32).expand(batch, -1)
+        velocity: Tensor = self.prior(x, levels, places, self.labels, self.cache, keep)
+        return velocity.float()
+
+    def _noise(self, frame: int, purpose: str) -> Tensor:
+        shape = tuple(self.values[0, :, :1].shape)
+        return torch.stack([frame_noise(t.seed, frame, purpose, shape) for t in self.timelines]).to(self.device)

@@ -1,0 +1,464 @@
+"""A trained run, ready to encode, decode and generate: the public Python API.
+
+    frames --fit--> --codec--> latents --timeline--> --prior--> latents --codec, streamed--> frames
+
+Every verb is a timeline and goes through one path, `Run._fill`; nothing here knows how frames are made.
+Frames are uint8 (T, H, W, 3); latents are float32 (n, C, h, w), normalised; both of any length.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autoreel.clip import Frames, to_frames, to_model
+from autoreel.config import Config, nearest
+from autoreel.errors import RunError, UsageError
+from autoreel.generation import timeline as rows
+from autoreel.generation.rollout import Sampling, roll_out
+from autoreel.generation.sampler import Solver
+from autoreel.generation.timeline import NO_LABEL, Timeline
+from autoreel.media.geometry import Fit, Orientation, plan
+from autoreel.models.codec import Codec
+from autoreel.models.compute import autocast, choose_device, matrix_dtype
+from autoreel.models.prior import Prior
+from autoreel.runs import RunFolder, layout_of
+
+Latents = NDArray[np.float32]
+GROUPS_AT_ONCE = 4  # latent frames encoded or decoded together: memory does not grow with length
+END_GROUPS = 2  # of a far end that are shown to the prior as known
+
+
+@dataclass(frozen=True)
+class Options:
+    """How footage is made; None takes what the run was trained with.
+
+    Args:
+        guidance: 1 follows the label as trained, above exaggerates it.
+        steps: of the solver for each latent frame.
+        solver: "euler", or "heun" for two evaluations in each step.
+    """
+
+    guidance: float | None = None
+    steps: int | None = None
+    solver: Solver = "euler"
+
+
+DEFAULTS = Options()
+
+
+class Run:
+    """A trained run.
+
+    Args:
+        config: what it was made from.
+        codec: trained.
+        prior: trained; None when only the codec is.
+        labels: names, in the order of their numbers.
+        size: (height, width) of its frames, pixels.
+        rate: frames per second.
+        device: to compute on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        codec: Codec,
+        prior: Prior | None,
+        labels: Sequence[str],
+        size: tuple[int, int],
+        rate: Fraction,
+        device: torch.device,
+    ) -> None:
+        self.config, self.labels, self.size, self.rate, self.device = config, tuple(labels), size, rate, device
+        self._codec = codec.to(device).eval()
+        self._prior = prior.to(device).eval() if prior is not None else None
+        self._dtype = matrix_dtype(device)
+
+    @classmethod
+    def open(cls, path: Path, device: str = "auto") -> Run:
+        """Open a run folder.
+
+        Args:
+            path: that `autoreel train` or `autoreel film` made.
+            device: "auto", "cpu" or "cuda".
+
+        Raises:
+            RunError: absent, damaged, of another version, or its codec is not trained yet.
+            UsageError: there is no such device.
+        """
+        folder = RunFolder.open(Path(path))
+        manifest, config = folder.manifest, folder.config
+        if manifest.size is None or manifest.rate is None:
+            raise RunError(f"{path} was not trained yet; run `autoreel train` on it")
+        codec = Codec(config.codec)
+        codec.load_state_dict(folder.load_weights("codec.safetensors", layout_of(codec.state_dict())))
+        prior = None
+        if "prior.safetensors" in manifest.weights:
+            height, width = manifest.size
+            latent_size = (height // codec.spatial_stride, width // codec.spatial_stride)
+            prior = Prior(config.prior, codec.latent_channels, latent_size, len(manifest.labels))
+            prior.load_state_dict(folder.load_weights("prior.safetensors", layout_of(prior.state_dict())))
+        return cls(config, codec, prior, manifest.labels, manifest.size, manifest.rate, choose_device(device))
+
+    # --- between frames and latents
+
+    def encode(self, frames: Frames) -> Latents:
+        """Write frames as latents.
+
+        Args:
+            frames: uint8 (T, H, W, 3) of any size, which is fitted, and any length; the last frame is repeated until
+                its group is full.
+
+        Returns:
+            float32 (1 + ceil((T - 1) / temporal stride), C, h, w).
+        """
+        frames = self._fitted(frames)
+        stride = self._codec.temporal_stride
+        missing = -(len(frames) - 1) % stride
+        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+        return _public(self._encode(frames))
+
+    def decode(self, latents: Latents, num_frames: int | None = None) -> Frames:
+        """Paint latents as frames.
+
+        Args:
+            latents: float32 (n, C, h, w).
+            num_frames: how many frames to keep; None for all 1 + (n - 1) * temporal stride.
+        """
+        return _whole(self.decode_stream([latents], num_frames))
+
+    def decode_stream(self, latents: Iterable[Latents], num_frames: int | None = None) -> Iterator[Frames]:
+        """`decode` for pieces of any length; yields frames as they are painted."""
+        return self._paint((self._internal(piece) for piece in latents), 0, num_frames)
+
+    # --- the verbs, whole and as streams of frame chunks
+
+    def generate(
+        self, label: str | None = None, num_frames: int = 33, seed: int = 0, options: Options = DEFAULTS
+    ) -> Frames:
+        """New footage.
+
+        Args:
+            label: one of `labels`; None for any.
+            num_frames: length.
+            seed: the same seed gives the same frames.
+            options: guidance, steps, solver.
+
+        Returns:
+            uint8 (num_frames, H, W, 3).
+
+        Raises:
+            UsageError: no such label, or not a length.
+            RunError: the prior is not trained yet.
+        """
+        return _whole(self.generate_stream(label, num_frames, seed, options))
+
+    def generate_stream(
+        self, label: str | None = None, num_frames: int = 33, seed: int = 0, options: Options = DEFAULTS
+    ) -> Iterator[Frames]:
+        """`generate`, yielding frames as they are made."""
+        row = rows.generate(self._latents_for(num_frames), self._shape).of(self._number(label), seed)
+        return self._fill(row, options, 0, num_frames)
+
+    def generate_batch(
+        self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int], options: Options = DEFAULTS
+    ) -> Frames:
+        """Several clips of one length made side by side, which is faster than one by one.
+
+        Args:
+            labels: one for each clip.
+            num_frames: of every clip.
+            seeds: one for each clip.
+            options: guidance, steps, solver.
+
+        Returns:
+            uint8 (B, num_frames, H, W, 3).
+        """
+        blank = rows.generate(self._latents_for(num_frames), self._shape)
+        row = [blank.of(self._number(label), seed) for label, seed in zip(labels, seeds, strict=True)]
+        if not row:
+            raise UsageError("at least one label is needed")
+        with torch.no_grad():
+            latents = torch.cat(list(self._roll(row, options)), 2)
+            clips = [_whole(self._paint([clip], 0, num_frames)) for clip in torch.split(latents, 1)]
+        return np.stack(clips)
+
+    def continue_(
+        self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS
+    ) -> Frames:
+        """What happens after a clip.
+
+        Args:
+            frames: uint8 (T, H, W, 3), any size and length.
+            num_frames: frames to make.
+            label, seed, options: as in `generate`.
+
+        Returns:
+            uint8 (T + num_frames, H, W, 3); the first T are the codec's own reconstruction of the clip.
+        """
+        return _whole(self.continue_stream(frames, num_frames, label, seed, options))
+
+    def continue_stream(
+        self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS
+    ) -> Iterator[Frames]:
+        """`continue_`, yielding frames as they are made."""
+        known, skipped = self._encode_to_the_end(frames)
+        row = rows.continue_(known, self._groups_for(num_frames)).of(self._number(label), seed)
+        return self._fill(row, options, skipped, len(frames) + num_frames)
+
+    def animate(
+        self, picture: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS
+    ) -> Frames:
+        """A picture starts to move.
+
+        Args:
+            picture: uint8 (H, W, 3), any size.
+            num_frames: length of the result, the picture included.
+            label, seed, options: as in `generate`.
+
+        Returns:
+            uint8 (num_frames, H, W, 3); the first is the codec's own reconstruction of the picture.
+        """
+        return _whole(self.animate_stream(picture, num_frames, label, seed, options))
+
+    def animate_stream(
+        self, picture: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS
+    ) -> Iterator[Frames]:
+        """`animate`, yielding frames as they are made."""
+        if picture.ndim != 3:
+            raise UsageError(f"one picture (H, W, 3) is needed, not {picture.shape}")
+        known = self._encode(self._fitted(picture[None]))
+        row = rows.animate(known[0], self._latents_for(num_frames) - 1).of(self._number(label), seed)
+        return self._fill(row, options, 0, num_frames)
+
+    def between(
+        self, start: Frames, end: Frames, num_frames: int, label: str | None = None, seed: int = 0,
+        options: Options = DEFAULTS,
+    ) -> Frames:  # fmt: skip
+        """What happened between two clips.
+
+        Args:
+            start: uint8 (T, H, W, 3).
+            end: uint8 (T', H, W, 3).
+            num_frames: frames to make between them, rounded up to a whole group.
+            label, seed, options: as in `generate`.
+
+        Returns:
+            uint8 (T + made + T', H, W, 3); start and end are the codec's own reconstructions.
+        """
+        known, skipped = self._encode_to_the_end(start)
+        new = self._groups_for(num_frames)
+        row = rows.between(known, new, self._encode_with_past(end)).of(self._number(label), seed)
+        length = len(start) + new * self._codec.temporal_stride + len(end)
+        return _whole(self._fill(row, options, skipped, length))
+
+    def loop(
+        self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS
+    ) -> Frames:
+        """A clip and a way back to its start, to be repeated without a seam.
+
+        Args:
+            frames: uint8 (T, H, W, 3).
+            num_frames: frames to make, rounded up to a whole group.
+            label, seed, options: as in `generate`.
+
+        Returns:
+            uint8 (T + made, H, W, 3).
+        """
+        known, skipped = self._encode_to_the_end(frames)
+        new, stride = self._groups_for(num_frames), self._codec.temporal_stride
+        again = self._encode_with_past(frames[: END_GROUPS * stride])
+        row = rows.loop(known, new, again).of(self._number(label), seed)
+        return _whole(self._fill(row, options, skipped, len(frames) + new * stride))
+
+    def vary(
+        self, frames: Frames, strength: float = 0.6, label: str | None = None, seed: int = 0,
+        options: Options = DEFAULTS,
+    ) -> Frames:  # fmt: skip
+        """The same scene, another take.
+
+        Args:
+            frames: uint8 (T, H, W, 3).
+            strength: 0 changes nothing, 1 keeps nothing.
+            label, seed, options: as in `generate`.
+        """
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength {strength} must lie between 0 and 1")
+        known = self._internal(self.encode(frames))[0]
+        return _whole(self._fill(rows.vary(known, strength).of(self._number(label), seed), options, 0, len(frames)))
+
+    def rebuild(self, frames: Frames) -> Frames:
+        """The compression itself: encode and decode, any size and length."""
+        return _whole(self.rebuild_stream([frames]))
+
+    def rebuild_stream(self, frames: Iterable[Frames]) -> Iterator[Frames]:
+        """`rebuild` for chunks of any length: frames come out as they go in, in memory that does not grow."""
+        encoding, decoding = self._codec.new_cache(), self._codec.new_cache()
+        stride = self._codec.temporal_stride
+        waiting: Frames = np.empty((0, *self.size, 3), np.uint8)
+        started = False
+        chunks = iter(frames)
+        while True:
+            chunk = next(chunks, None)
+            ended = chunk is None
+            if chunk is not None:
+                waiting = np.concatenate([waiting, self._fitted(chunk)])
+            length = len(waiting)
+            if ended:  # fill the last group
+                missing = -(length - (not started)) % stride if length else 0
+                waiting = np.concatenate([waiting, np.repeat(waiting[-1:], missing, axis=0)])
+            while len(waiting) >= (stride if started else 1):
+                take = (0 if started else 1) + stride * min(GROUPS_AT_ONCE, (len(waiting) - (not started)) // stride)
+                video = to_model(waiting[:take], self.device)
+                waiting, started = waiting[take:], True
+                with torch.no_grad(), autocast(self.device, self._dtype):
+                    latent = self._codec.encode_chunk(video, encoding).mode()
+                    painted = to_frames(self._codec.decode_chunk(latent, decoding))[0]
+                yield painted[:length] if ended else painted
+                length -= take
+            if ended:
+                return
+
+    # --- the one path
+
+    def _fill(self, row: Timeline, options: Options, skipped: int, end: int) -> Iterator[Frames]:
+        """Make what is to be made and paint it: frames `skipped` to `skipped + end` of the row."""
+        if bool((row.level == 0).all()):
+            return self._paint([row.latents[None, :, : row.shown].to(self.device)], skipped, end)
+        return self._paint(self._roll([row], options), skipped, end)
+
+    def _roll(self, row: Sequence[Timeline], options: Options) -> Iterator[Tensor]:
+        if self._prior is None:
+            raise RunError("this run's prior is not trained yet; run `autoreel train --stage prior` on it")
+        config = self.config.prior
+        steps = config.steps if options.steps is None else options.steps
+        guidance = config.guidance if options.guidance is None else options.guidance
+        if steps < 1:
+            raise UsageError(f"at least one step is needed, not {steps}")
+        sampling = Sampling(steps, guidance, config.context_noise, options.solver, self._dtype)
+        return roll_out(self._prior, row, sampling)
+
+    def _paint(self, latents: Iterable[Tensor], skipped: int, num_frames: int | None) -> Iterator[Frames]:
+        """Decode pieces of normalised latents (1, C, n, h, w) in one stream."""
+        cache = self._codec.new_cache()
+        left = num_frames
+        for piece in itertools.chain.from_iterable(torch.split(piece, GROUPS_AT_ONCE, 2) for piece in latents):
+            if left is not None and left <= 0:
+                return
+            with torch.no_grad(), autocast(self.device, self._dtype):
+                video = self._codec.decode_chunk(self._codec.denormalise(piece), cache)
+            frames = to_frames(video)[0]
+            drop = min(skipped, len(frames))
+            skipped -= drop
+            frames = frames[drop:] if left is None else frames[drop : drop + left]
+            if left is not None:
+                left -= len(frames)
+            if len(frames):
+                yield frames
+
+    def _encode(self, frames: Frames) -> Tensor:
+        """Frames of the run's size, 1 + a multiple of the stride, to normalised latents (1, C, n, h, w) on the CPU."""
+        cache, stride = self._codec.new_cache(), self._codec.temporal_stride
+        pieces, place = [], 0
+        while place < len(frames):
+            take = GROUPS_AT_ONCE * stride + (place == 0)
+            with torch.no_grad(), autocast(self.device, self._dtype):
+                posterior = self._codec.encode_chunk(to_model(frames[place : place + take], self.device), cache)
+                pieces.append(self._codec.normalise(posterior.mode().float()).cpu())
+            place += take
+        return torch.cat(pieces, 2)
+
+    def _encode_to_the_end(self, frames: Frames) -> tuple[Tensor, int]:
+        """Latents (C, n, h, w) whose last group ends with the last frame, and how many still frames were put before."""
+        frames = self._fitted(frames)
+        missing = -(len(frames) - 1) % self._codec.temporal_stride
+        return self._encode(np.concatenate([np.repeat(frames[:1], missing, axis=0), frames]))[0], missing
+
+    def _encode_with_past(self, frames: Frames) -> Tensor:
+        """Latents (C, n, h, w) of which none stands alone: a still first frame is their past."""
+        frames = self._fitted(frames)
+        missing = -len(frames) % self._codec.temporal_stride
+        padded = np.concatenate([frames[:1], frames, np.repeat(frames[-1:], missing, axis=0)])
+        return self._encode(padded)[0][:, 1:]
+
+    # --- what is given
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        stride = self._codec.spatial_stride
+        return self._codec.latent_channels, self.size[0] // stride, self.size[1] // stride
+
+    def _latents_for(self, num_frames: int) -> int:
+        """Latent frames that hold so many frames, the first alone."""
+        if num_frames < 1:
+            raise UsageError(f"a clip has at least one frame, not {num_frames}")
+        return 1 - (-(num_frames - 1) // self._codec.temporal_stride)
+
+    def _groups_for(self, num_frames: int) -> int:
+        """Groups that hold so many frames."""
+        if num_frames < 1:
+            raise UsageError(f"at least one new frame is needed, not {num_frames}")
+        return -(-num_frames // self._codec.temporal_stride)
+
+    def _number(self, label: str | None) -> int:
+        if label is None:
+            return NO_LABEL
+        if label not in self.labels:
+            known = nearest(label, list(self.labels)) if self.labels else "; this run has no labels"
+            raise UsageError(f"unknown label {label!r}{known}")
+        return self.labels.index(label)
+
+    def _internal(self, latents: Latents) -> Tensor:
+        """(n, C, h, w) to (1, C, n, h, w)."""
+        if latents.ndim != 4 or latents.shape[1:] != self._shape or not len(latents):
+            raise UsageError(f"latents must be (n, {', '.join(map(str, self._shape))}), not {latents.shape}")
+        return torch.from_numpy(np.ascontiguousarray(latents, np.float32)).transpose(0, 1)[None].to(self.device)
+
+    def _fitted(self, frames: Frames) -> Frames:
+        return fit_frames(frames, self.size, self.config.data.fit)
+
+
+def fit_frames(frames: Frames, size: tuple[int, int], fit: Fit) -> Frames:
+    """Bring frames to a size the way preparation does: aspect kept, cropped or letterboxed, resized by area.
+
+    Args:
+        frames: uint8 (T, H, W, 3), T >= 1.
+        size: (height, width).
+        fit: "crop", "letterbox" or "stretch".
+
+    Raises:
+        UsageError: not frames.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
+        raise UsageError(f"frames must be uint8 (T, H, W, 3), not {frames.dtype} {frames.shape}")
+    if frames.shape[1:3] == size:
+        return frames
+    how = plan(frames.shape[1], frames.shape[2], Fraction(1), Orientation(), size, fit)
+    top, left, height, width = how.crop
+    kept = np.ascontiguousarray(frames[:, top : top + height, left : left + width])
+    pictures = torch.from_numpy(kept).permute(0, 3, 1, 2).float()
+    if how.scaled[0] <= height and how.scaled[1] <= width:
+        scaled = F.interpolate(pictures, how.scaled, mode="area")
+    else:
+        scaled = F.interpolate(pictures, how.scaled, mode="bilinear", antialias=True)
+    rounded = scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return np.stack([how.finish(picture) for picture in rounded])
+
+
+def _public(latents: Tensor) -> Latents:
+    """(1, C, n, h, w) to (n, C, h, w)."""
+    return np.ascontiguousarray(latents[0].transpose(0, 1).cpu().numpy(), np.float32)
+
+
+def _whole(chunks: Iterator[Frames]) -> Frames:
+    return np.concatenate(list(chunks))

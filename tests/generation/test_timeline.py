@@ -1,0 +1,46 @@
+"""Every verb is a layout of the timeline."""
+
+import pytest
+import torch
+
+from autoreel.generation import timeline as rows
+from autoreel.generation.timeline import NO_LABEL, Timeline
+
+CLIP = torch.randn(2, 3, 4, 4)
+
+
+def levels(row: Timeline) -> str:
+    return "".join("#" if level == 0 else "." if level == 1 else "~" for level in row.level.tolist())
+
+
+def test_layouts() -> None:
+    assert levels(rows.generate(4, (2, 4, 4))) == "...."
+    assert levels(rows.continue_(CLIP, 2)) == "###.."
+    assert levels(rows.animate(CLIP[:, :1], 3)) == "#..."
+    assert levels(rows.between(CLIP, 2, CLIP[:, :2])) == "###..##"
+    assert levels(rows.vary(CLIP, 0.4)) == "~~~"
+    assert levels(rows.rebuild(CLIP)) == "###"
+    loop = rows.loop(CLIP, 2, CLIP[:, :2])
+    assert levels(loop) == "###..##" and loop.shown == 5
+
+
+def test_known_values_are_kept() -> None:
+    row = rows.between(CLIP, 1, CLIP[:, 1:])
+    assert torch.equal(row.latents[:, :3], CLIP) and torch.equal(row.latents[:, 4:], CLIP[:, 1:])
+
+
+def test_label_and_seed() -> None:
+    row = rows.generate(2, (2, 4, 4))
+    assert row.label == NO_LABEL
+    assert (row.of(3, 7).label, row.of(3, 7).seed) == (3, 7)
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="one latent frame"):
+        rows.animate(CLIP, 2)
+    with pytest.raises(ValueError, match="noise levels"):
+        rows.vary(CLIP, 1.5)
+    with pytest.raises(ValueError, match="do not match"):
+        Timeline(CLIP, torch.zeros(2))
+    with pytest.raises(ValueError, match="cannot make"):
+        rows.continue_(CLIP, -1)
