@@ -1,0 +1,324 @@
+"""Untrusted files are opened here and decoded there: in a child process that can reach nothing else.
+
+    parent: opens the file, holds the clock, checks every number it is told, copies pictures out of shared memory
+    child:  has the open file, a channel and the shared memory; no path, no network, no program, bounded in everything
+
+The child is forked from a warm process (`zygote.py`) by which layers took (`sandbox.py`) is said. Where neither Landlock
+nor seccomp is offered, files are refused unless the person said `--unsafe-no-jail`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import math
+import mmap
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoreel.errors import JailError, MediaError
+from autoreel.media.limits import Limits
+
+UNSAFE_VARIABLE = "AUTOREEL_UNSAFE_NO_JAIL"
+_START_S = 60.0  # a cold disk can be slow
+_NUM_SLOTS = 2  # as in zygote.py, which is not imported: it loads every decoder
+_MAX_MESSAGE_BYTES = 1 << 16
+_unsafe = False
+
+
+def unsafe_no_jail(allow: bool = True) -> None:
+    """Decode even where the machine offers neither Landlock nor seccomp (`--unsafe-no-jail`)."""
+    global _unsafe
+    _unsafe = allow
+
+
+def is_unsafe_allowed() -> bool:
+    """True when the person has given up the jail, by option or by AUTOREEL_UNSAFE_NO_JAIL."""
+    return _unsafe or os.environ.get(UNSAFE_VARIABLE, "") not in ("", "0")
+
+
+def jail_report() -> dict[str, bool | str]:
+    """Which layers hold on this machine, for `autoreel doctor`.
+
+    Returns:
+        Layer to True, False or a version; `closed` says whether untrusted files are decoded without the unsafe switch.
+    """
+    try:
+        layers = dict(_zygote().layers)
+    except JailError as error:
+        return {"closed": False, "reason": str(error)}
+    return layers | {"closed": _is_closed(layers)}
+
+
+def _is_closed(layers: dict[str, bool | str]) -> bool:
+    return bool(layers.get("landlock") or layers.get("seccomp"))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a child handed over.
+
+    Args:
+        array: uint8 (n, H, W, 3) pictures or float32 (n, channels) samples; a copy that nobody else can change.
+        times_s: of each picture.
+    """
+
+    array: NDArray[Any]
+    times_s: NDArray[np.float64]
+
+
+def open_untrusted(path: str | os.PathLike[str]) -> int:
+    """Open a file for the child.
+
+    Returns:
+        A descriptor for reading; the caller closes it.
+
+    Raises:
+        MediaError: absent, unreadable, or not a plain file (opening a pipe or device could wait for ever).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (OSError, ValueError) as error:
+        said = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "its name cannot be a name"
+        raise MediaError(f"{show(path)}: {said}") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise MediaError(f"{show(path)}: {'it is a folder' if stat.S_ISDIR(mode) else 'it is not a plain file'}")
+    return descriptor
+
+
+def show(path: str | os.PathLike[str]) -> str:
+    """A path for a message of one line."""
+    name = str(Path(path))
+    return name if name.isprintable() else ascii(name)
+
+
+def run(
+    path: str | os.PathLike[str], kind: str, request: dict[str, Any], limits: Limits, slot_bytes: int = 0
+) -> Iterator[dict[str, Any] | Chunk]:
+    """Have a child work on one file; closing the iterator ends the child.
+
+    Args:
+        path: the untrusted file.
+        kind: `probe`, `pictures` or `sound`.
+        request: plain values, as that kind of work takes them.
+        limits: what it may cost.
+        slot_bytes: size of one of the two pieces of shared memory.
+
+    Returns:
+        An info dictionary for `probe`, else chunks in order.
+
+    Raises:
+        MediaError: the child's reason, or which limit ended it.
+        JailError: the machine offers no jail, and the unsafe switch is not set.
+    """
+    zygote = _zygote()
+    if not _is_closed(zygote.layers) and not is_unsafe_allowed():
+        raise JailError(
+            "this machine offers neither Landlock nor seccomp, so media files cannot be opened safely; "
+            "use Linux 5.13 or newer, or say --unsafe-no-jail when you trust every file"
+        )
+    descriptor = open_untrusted(path)
+    try:
+        yield from _Job(zygote, descriptor, kind, request, limits, slot_bytes).results()
+    except MediaError as error:
+        raise MediaError(f"{show(path)}: {error}") from error.__cause__
+    finally:
+        os.close(descriptor)
+
+
+class _Job:
+    """One file in one child."""
+
+    def __init__(
+        self, zygote: _Zygote, descriptor: int, kind: str, request: dict[str, Any], limits: Limits, slot_bytes: int
+    ) -> None:
+        self._zygote, self._descriptor, self._limits, self._slot_bytes = zygote, descriptor, limits, slot_bytes
+        self._waited_s = 0.0
+        self._message = json.dumps({
+            "kind": kind, "request": request, "limits": limits.as_dict(), "slot_bytes": slot_bytes,
+            "needs_seccomp": bool(zygote.layers.get("seccomp")),
+        }).encode()  # fmt: skip
+
+    def results(self) -> Iterator[dict[str, Any] | Chunk]:
+        channel, child_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        lifeline, zygote_lifeline = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        memory = _shared_memory(self._slot_bytes * _NUM_SLOTS)
+        try:
+            with child_channel, zygote_lifeline:
+                self._zygote.send(
+                    self._message, [self._descriptor, child_channel.fileno(), zygote_lifeline.fileno(), memory]
+                )
+            view = mmap.mmap(memory, self._slot_bytes * _NUM_SLOTS) if self._slot_bytes else None
+            while True:
+                header = self._receive(channel, lifeline)
+                if "error" in header:
+                    raise MediaError(str(header["error"])[:500])
+                if "end" in header:
+                    return
+                if "info" in header:
+                    yield header["info"]
+                    continue
+                yield self._copied(header, view)
+                try:
+                    channel.send(b"1")
+                except OSError:
+                    pass  # the child may have ended after its last chunk; the next message says how
+        finally:
+            channel.close()
+            lifeline.close()
+            os.close(memory)
+
+    def _receive(self, channel: socket.socket, lifeline: socket.socket) -> dict[str, Any]:
+        """The next message. Only the time spent here counts: a slow reader is not the file's fault."""
+        begin = time.monotonic()
+        ready, _, _ = select.select([channel], [], [], max(0.0, self._limits.wall_s - self._waited_s))
+        self._waited_s += time.monotonic() - begin
+        if not ready:
+            raise MediaError(f"decoding it takes longer than {self._limits.wall_s:g} s")
+        try:
+            message = channel.recv(_MAX_MESSAGE_BYTES)
+        except OSError:
+            message = b""
+        if not message:
+            raise MediaError(self._why_it_died(lifeline))
+        try:
+            header = json.loads(message)
+        except ValueError:
+            header = None
+        if not isinstance(header, dict):
+            raise MediaError("its decoder was taken over or broke down")
+        return header
+
+    def _why_it_died(self, lifeline: socket.socket) -> str:
+        lifeline.settimeout(10)
+        try:
+            status = json.loads(lifeline.recv(_MAX_MESSAGE_BYTES))["status"]
+        except (OSError, ValueError, KeyError):
+            return "its decoder ended without a word"
+        if not os.WIFSIGNALED(status):
+            return f"its decoder ended with code {os.WEXITSTATUS(status)}"
+        number = os.WTERMSIG(status)
+        if number in (signal.SIGXCPU, signal.SIGKILL):
+            return f"decoding it takes more than {self._limits.cpu_s} s of processor time"
+        return f"it crashes its decoder (signal {number})"
+
+    def _copied(self, header: dict[str, Any], view: mmap.mmap | None) -> Chunk:
+        """The announced slot. The child is not trusted: every number is checked before it is used."""
+        shape, slot = header.get("shape"), header.get("slot")
+        times = header.get("times", [])
+        pictures = isinstance(shape, list) and len(shape) == 4
+        if (
+            view is None
+            or not isinstance(shape, list)
+            or len(shape) not in (2, 4)
+            or not all(type(n) is int and n > 0 for n in shape)
+            or slot not in range(_NUM_SLOTS)
+            or math.prod(shape) * (1 if pictures else 4) > self._slot_bytes
+            or (pictures and (shape[3] != 3 or not isinstance(times, list) or len(times) != shape[0]))
+            or not all(type(t) is float and math.isfinite(t) for t in times)
+        ):
+            raise MediaError("its decoder was taken over or broke down")
+        array = np.frombuffer(
+            view, np.uint8 if pictures else np.float32, math.prod(shape), slot * self._slot_bytes
+        ).reshape(shape)
+        return Chunk(array.copy(), np.array(times, np.float64))
+
+
+def _shared_memory(size_bytes: int) -> int:
+    """Memory that the child can write but neither shrink nor grow."""
+    descriptor = os.memfd_create("autoreel", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, size_bytes)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return descriptor
+
+
+class _Zygote:
+    """The warm process, as the parent sees it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._lock = threading.Lock()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        root = str(Path(__file__).resolve().parents[2])
+        environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+        }  # fmt: skip
+        with theirs:
+            # -P: a file av.py in the person's folder is not the library.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "autoreel.media.zygote", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()], env=environment, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        self._socket = ours
+        ours.settimeout(_START_S)
+        try:
+            said = json.loads(ours.recv(_MAX_MESSAGE_BYTES) or b"{}")
+        except (OSError, ValueError):
+            said = {}
+        ours.settimeout(None)
+        if "layers" not in said:
+            self.close()
+            raise JailError(f"the process that decodes media did not start ({said.get('failed', 'it ended at once')})")
+        self.layers: dict[str, bool | str] = said["layers"]
+
+    def send(self, message: bytes, descriptors: list[int]) -> None:
+        """Hand over a job."""
+        with self._lock:
+            socket.send_fds(self._socket, [message], descriptors)
+
+    def is_alive(self) -> bool:
+        """True while it can be asked."""
+        return self.owner == os.getpid() and self._process.poll() is None
+
+    def close(self) -> None:
+        """End it and every child of it."""
+        self._socket.close()
+        if self.owner == os.getpid():
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+_current: _Zygote | None = None
+_starting = threading.Lock()
+
+
+def _zygote() -> _Zygote:
+    """The warm process; started at first use, again after a fork of this process or when it has died."""
+    global _current
+    if sys.platform != "linux":
+        raise JailError("the jail for media files needs Linux; convert the files on a machine you trust")
+    with _starting:
+        if _current is None or not _current.is_alive():
+            if _current is not None and _current.owner == os.getpid():
+                _current.close()
+            _current = _Zygote()
+        return _current
+
+
+@atexit.register
+def _end_zygote() -> None:
+    if _current is not None and _current.owner == os.getpid():
+        _current.close()
