@@ -1,0 +1,253 @@
+"""The prior's stage: one flow-matching update on cached latents.
+
+What a window looks like (each kind has its share in the config), by noise levels in the order of the sequence:
+
+    independent      .3 .8 .1 .6 .9 .4    every frame its own level (Diffusion Forcing, Chen et al. 2024)
+    equal            .6 .6 .6 .6 .6 .6    else the network copies a near-clean neighbour on still footage
+    clean context     0  0  0 .7 .2 .9    lightly noised, as in a rollout
+    known future      0  0 [8: 0] .7 .2   the end of the window moved forward in the sequence
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autoreel.clip import to_frames
+from autoreel.config import Config, PriorConfig
+from autoreel.data.store import FootageStore
+from autoreel.generation.rollout import Sampling, roll_out
+from autoreel.generation.sampler import level_shift, shift_levels
+from autoreel.generation.timeline import NO_LABEL, generate
+from autoreel.media.encode import write_strip
+from autoreel.models.codec import Codec
+from autoreel.models.compute import autocast, matrix_dtype
+from autoreel.models.prior import Prior
+from autoreel.runs import RunFolder
+from autoreel.training.latents import LatentWindows, cached_latents
+from autoreel.training.stage import Export, NonFiniteError, step_generator
+
+WARM_UP_STEPS = 30
+DECAY_FROM = 0.5  # share of the budget after which the rate falls linearly
+LAST_RATE = 0.02
+MAX_GRADIENT_NORM = 1.0
+VALIDATION_WINDOWS = 32
+VALIDATION_LEVELS = (0.3, 0.6, 0.9)
+PREVIEW_LABELS = 8
+PREVIEW_COLUMNS = 9
+
+
+class PriorStage:
+    """Training of the prior. Use `open` for a run folder.
+
+    Args:
+        config: of the run.
+        codec: trained, for previews.
+        train: windows to learn from.
+        validation: held-out windows; None when there are none.
+        num_labels: how many labels there are.
+        device: to train on.
+    """
+
+    name = "prior"
+
+    def __init__(
+        self,
+        config: Config,
+        codec: Codec,
+        train: LatentWindows,
+        validation: LatentWindows | None,
+        num_labels: int,
+        device: torch.device,
+    ) -> None:
+        self.seed, self.config, self.device = config.training.seed, config, device
+        self.codec, self.train, self.validation, self.num_labels = codec, train, validation, num_labels
+        _, channels, height, width = train.latents.shape
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.prior = Prior(config.prior, channels, (height, width), num_labels).to(device)
+        self.averaged = copy.deepcopy(self.prior).requires_grad_(False)
+        self.dtype = matrix_dtype(device)
+        self.shift = level_shift(channels * height * width)
+        rate = config.training.prior_rate
+        matrices = self.prior.matrices()
+        inside = {id(p) for p in matrices}
+        others = [p for p in self.prior.parameters() if id(p) not in inside]
+        # Orthogonalised momentum for the matrices (Muon, Jordan et al. 2024), its update scaled to the size of Adam's.
+        self._optimizers: dict[str, torch.optim.Optimizer] = {
+            "matrices": torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+            "others": torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
+        }
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["base_lr"] = rate
+
+    @classmethod
+    def open(cls, run: RunFolder, store: FootageStore, codec: Codec, device: torch.device) -> PriorStage:
+        """Take the footage's latents from the run folder, or encode them now.
+
+        Args:
+            run: whose config and folder to use.
+            store: the footage.
+            codec: trained; it is put on `device` and into evaluation.
+            device: to train on.
+
+        Raises:
+            OutputError: the latents cannot be written.
+        """
+        codec = codec.to(device).eval().requires_grad_(False)
+        window = run.config.prior.window
+        train = cached_latents(run, store, "train", codec, device, window)
+        if train is None:
+            raise ValueError("the footage store has no training shots")
+        validation = cached_latents(run, store, "validation", codec, device, window)
+        return cls(run.config, codec, train, validation, len(store.labels), device)
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network and its average."""
+        return {"prior": self.prior, "averaged": self.averaged}
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """One for the matrices inside the blocks, one for the rest."""
+        return self._optimizers
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        """One update (see `Stage.step`)."""
+        config = self.config.prior
+        rate = _rate(step, progress)
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * rate
+        generator = step_generator(self.seed, self.name, step)
+        latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
+        labels = torch.where(torch.rand(len(labels), generator=generator) < config.label_dropout, NO_LABEL, labels)
+        levels, order, counted = draw_levels(generator, len(labels), config, self.shift)
+        latents, times = reorder(latents, times, order)
+        noise = torch.randn(latents.shape, generator=generator)
+        error = self._errors(self.prior, latents, levels, times, labels, noise)
+        counted = counted.to(self.device)
+        loss = (error * counted).sum() / counted.sum()
+        value = loss.item()
+        if not np.isfinite(value):
+            raise NonFiniteError("the prior's loss", value)
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = float(nn.utils.clip_grad_norm_(self.prior.parameters(), MAX_GRADIENT_NORM))
+        if not np.isfinite(norm):
+            raise NonFiniteError("the prior's gradient")
+        for optimizer in self._optimizers.values():
+            optimizer.step()
+        # Young averages forget fast: a short run is not averaged with its own beginning.
+        decay = min(self.config.training.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for average, parameter in zip(self.averaged.parameters(), self.prior.parameters(), strict=True):
+                average.lerp_(parameter, 1 - decay)
+        return {"loss": value, "gradient_norm": norm, "rate": rate * self.config.training.prior_rate}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Flow loss on held-out windows at fixed levels and noise: of a first frame, and of one after clean context."""
+        if self.validation is None:
+            return {}
+        latents, times, labels = self.validation.spread(VALIDATION_WINDOWS, self.config.prior.window)
+        generator = step_generator(self.seed, "prior.validation", 0)
+        found: dict[str, float] = {}
+        for name, frames in (("first", 1), ("next", self.config.prior.window)):
+            errors = []
+            for level in VALIDATION_LEVELS:
+                levels = torch.full((len(labels), frames), self.config.prior.context_noise)
+                levels[:, -1] = level
+                part = latents[:, :, :frames]
+                noise = torch.randn(part.shape, generator=generator)
+                errors.append(self._errors(self.averaged, part, levels, times[:, :frames], labels, noise)[:, -1].mean())
+            found[f"flow_{name}"] = float(torch.stack(errors).mean())
+        found["loss"] = 0.5 * (found["flow_first"] + found["flow_next"])
+        return found
+
+    def preview(self, folder: Path, step: int) -> None:
+        """One made clip of each label, a row of frames each, as `prior-STEP.png` in `folder`."""
+        labels = list(range(self.num_labels))[:PREVIEW_LABELS] or [NO_LABEL]
+        config = self.config.prior
+        blank = generate(config.window, (self.prior.latent_channels, *self.prior.latent_size))
+        sampling = Sampling(config.steps, config.guidance, config.context_noise)
+        with torch.no_grad(), autocast(self.device, self.dtype):
+            made = roll_out(self.averaged, [blank.of(label, self.seed) for label in labels], sampling)
+            video = self.codec.decode(self.codec.denormalise(torch.cat(list(made), 2)))
+        frames = to_frames(video)
+        chosen = np.linspace(0, frames.shape[1] - 1, PREVIEW_COLUMNS).round().astype(int)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_strip(folder / f"prior-{step:06d}.png", frames[:, chosen].reshape(-1, *frames.shape[2:]), PREVIEW_COLUMNS)
+
+    def export(self) -> Export:
+        """The averaged weights."""
+        tensors = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
+        return Export(tensors, {"stage": self.name})
+
+    def _errors(
+        self, prior: Prior, latents: Tensor, levels: Tensor, times: Tensor, labels: Tensor, noise: Tensor
+    ) -> Tensor:
+        """Mean squared error of the velocity, (B, T)."""
+        latents, levels, times, labels, noise = (
+            x.to(self.device) for x in (latents, levels, times, labels, noise)
+        )  # fmt: skip
+        t = levels[:, None, :, None, None]
+        with autocast(self.device, self.dtype):
+            velocity = prior((1 - t) * latents + t * noise, levels, times, labels)
+        error: Tensor = (velocity.float() - (noise - latents)).square().mean((1, 3, 4))
+        return error
+
+
+def draw_levels(
+    generator: torch.Generator, batch: int, config: PriorConfig, shift: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise levels of the frames of training windows, in the order of the sequence.
+
+    Args:
+        generator: of the step.
+        batch: windows.
+        config: window and the shares of each kind.
+        shift: of levels, for the size of a latent frame.
+
+    Returns:
+        levels (B, T); order (B, T), which frame of the window stands at each place of the sequence; and counted (B, T),
+        whether the frame is part of the loss (context is not: how little noise it has cannot be told apart).
+    """
+    frames = config.window
+    place = torch.arange(frames)
+    kind = torch.rand(batch, 1, generator=generator)
+    level = shift_levels(torch.sigmoid(torch.randn(batch, frames, generator=generator)), shift)
+    level = torch.where(kind < config.equal_level_share, level[:, :1], level)
+    low = 2 * config.context_noise * torch.rand(batch, frames, generator=generator)
+    num_clean = torch.randint(1, frames, (batch, 1), generator=generator)
+    future = torch.randint(1, 3, (batch, 1), generator=generator).clamp(max=frames - 1)
+    past = (torch.rand(batch, 1, generator=generator) * (frames - future)).long()  # at least one frame is made
+    clean = kind >= 1 - config.clean_context_share
+    moved = ~clean & (kind >= 1 - config.clean_context_share - config.reorder_share)
+    context = clean & (place < num_clean) | moved & (place < past + future)
+    # past, then the last `future` frames, then what is between them
+    later = torch.where(place < past + future, place - past + frames - future, place - future)
+    order = torch.where(place < past, place, later)
+    return torch.where(context, low, level), torch.where(moved, order, place), ~context
+
+
+def reorder(latents: Tensor, times: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Put the frames of each window into the order of its sequence.
+
+    Args:
+        latents: (B, C, T, h, w).
+        times: (B, T).
+        order: int64 (B, T).
+    """
+    rows = torch.arange(len(order))[:, None]
+    return latents.transpose(1, 2)[rows, order].transpose(1, 2), times.gather(1, order)
+
+
+def _rate(step: int, progress: float) -> float:
+    fall = 1.0 if progress < DECAY_FROM else (1 - progress) / (1 - DECAY_FROM)
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * max(LAST_RATE, fall)

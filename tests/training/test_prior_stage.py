@@ -1,0 +1,216 @@
+"""The prior's stage on a small synthetic store: cached latents, levels, updates, resuming."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+
+from autoreel.clip import Frames
+from autoreel.config import CodecConfig, Config, DataConfig, PriorConfig, TrainingConfig
+from autoreel.data.store import FootageStore
+from autoreel.models.codec import Codec
+from autoreel.runs import RunFolder
+from autoreel.training.latents import LatentWindows, cached_latents, plan_streams, there_and_back
+from autoreel.training.prior_stage import PriorStage, draw_levels, reorder
+from autoreel.training.stage import NonFiniteError, Stage
+
+CPU = torch.device("cpu")
+CONFIG = Config(
+    data=DataConfig(height=16, width=16),
+    codec=CodecConfig(latent_channels=4, widths=(8, 8, 8), encoder_depths=(1, 1, 1), decoder_depths=(1, 1, 1)),
+    prior=PriorConfig(width=32, depth=1, heads=1, patch=1, window=3, steps=2),
+    training=TrainingConfig(prior_batch=8, prior_rate=3e-3),
+)
+
+
+@dataclass(frozen=True)
+class FakeShot:
+    num_frames: int
+    label: str | None
+
+
+@dataclass(frozen=True)
+class FakeStore:
+    """A store of squares that move, one direction a label; the last shot is shorter than a window."""
+
+    hash: str = "one"
+    size: tuple[int, int] = (16, 16)
+    labels: tuple[str, ...] = ("left", "right")
+
+    def split(self, name: str) -> tuple[FakeShot, ...]:
+        shots = (FakeShot(30, "left"), FakeShot(21, "right"), FakeShot(5, None))
+        return shots if name == "train" else shots[:1] if name == "validation" else ()
+
+    def frames(self, shot: FakeShot, start: int = 0, count: int | None = None) -> Frames:
+        made = np.full((shot.num_frames, 16, 16, 3), 40, np.uint8)
+        for i in range(shot.num_frames):
+            made[i, 4:10, (i if shot.label == "right" else -i) % 12 :][:, :5] = 220
+        return made[start : None if count is None else start + count]
+
+
+def store(data_hash: str = "one") -> FootageStore:
+    return cast(FootageStore, FakeStore(data_hash))
+
+
+@pytest.fixture
+def codec() -> Codec:
+    torch.manual_seed(0)
+    return Codec(CONFIG.codec).eval()
+
+
+@pytest.fixture
+def make_stage(tmp_path: Path, codec: Codec) -> Callable[[], PriorStage]:
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    return lambda: PriorStage.open(run, store(), codec, CPU)
+
+
+# --- what is encoded
+
+
+def test_streams_fit_the_budget_and_every_shot_has_one() -> None:
+    plan = plan_streams([100, 33, 10], window=9, temporal_stride=4, max_frames=2000)
+    assert {s.shot for s in plan} == {0, 1, 2}
+    assert all((s.num_frames - 1) % 4 == 0 and 33 <= s.num_frames <= 65 for s in plan)
+    assert all(s.start + s.num_frames <= 100 for s in plan if s.shot == 0)
+    assert len({s.start % 4 for s in plan if s.shot == 0}) == 4
+    assert sum(s.num_frames for s in plan) <= 2000
+    many = plan_streams([5000] * 50, window=9, temporal_stride=4, max_frames=2000)
+    assert sum(s.num_frames for s in many) <= 2000 and len({s.shot for s in many}) > 20
+
+
+def test_there_and_back() -> None:
+    assert there_and_back(4, 0, 9).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert there_and_back(1, 0, 3).tolist() == [0, 0, 0]
+
+
+def test_latents_are_encoded_once_and_never_stale(tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    first = cached_latents(run, store(), "train", codec, CPU, 3)
+    assert first is not None and cached_latents(run, store(), "test", codec, CPU, 3) is None
+    assert first.labels.unique().tolist() == [-1, 0, 1]
+    assert int(first.lengths.min()) >= 3 and int(first.lengths.sum()) == len(first.latents)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("encoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Codec, "encode", refuse)
+        again = cached_latents(run, store(), "train", codec, CPU, 3)
+        assert again is not None and torch.equal(again.latents, first.latents)
+        with pytest.raises(AssertionError):
+            cached_latents(run, store("two"), "train", codec, CPU, 3)
+        changed = copy.deepcopy(codec)
+        changed.latent_mean += 1
+        with pytest.raises(AssertionError):
+            cached_latents(run, store(), "train", changed, CPU, 3)
+    cached_latents(run, store("two"), "train", codec, CPU, 3)
+    assert len(list(run.root.glob("latents-train-*"))) == 1
+
+
+def test_windows_begin_with_the_frame_that_stands_alone() -> None:
+    latents = torch.arange(12.0).view(12, 1, 1, 1)
+    windows = LatentWindows(latents, torch.tensor([0, 5]), torch.tensor([5, 7]), torch.tensor([3, -1]))
+    values, times, labels = windows.draw(torch.Generator().manual_seed(0), 200, 3)
+    values = values.flatten(1)
+    start = torch.where(labels == 3, 0, 5)
+    assert torch.equal(values[:, 0], start.float()) and not times[:, 0].any()
+    gap = values[:, 1] - start - 1
+    assert torch.equal(values[:, 2], values[:, 1] + 1) and torch.equal(times[:, 1], 1 + gap.clamp(max=3))
+    assert set(gap[labels == 3].tolist()) == {0, 1, 2} and set(gap[labels == -1].tolist()) == {0, 1, 2, 3, 4}
+    assert 0.4 < float((gap == 0).float().mean()) < 0.75
+
+
+# --- noise levels
+
+
+def test_each_kind_of_window_has_its_share() -> None:
+    config = PriorConfig(window=6, equal_level_share=0.3, clean_context_share=0.2, reorder_share=0.15)
+    levels, order, counted = draw_levels(torch.Generator().manual_seed(0), 4000, config, 1.0)
+    assert torch.equal(order.sort(1).values, torch.arange(6).expand(4000, -1))
+    assert float(levels.min()) > 0 and float(levels.max()) < 1
+    assert float(levels[~counted].max()) <= 2 * config.context_noise
+    assert counted.any(1).all()
+    moved = (order != torch.arange(6)).any(1)
+    assert float((levels == levels[:, :1]).all(1).float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert float((~counted).any(1).float().mean()) == pytest.approx(0.35, abs=0.03)
+    # a future that is moved by nothing (all before it is known) stays where it was
+    assert 0.08 < float(moved.float().mean()) <= 0.17
+    assert (order[moved].argmax(1) < 5).all() and (~counted[moved]).gather(1, order[moved].argmax(1, True)).all()
+
+
+def test_reorder_moves_values_and_times_together() -> None:
+    latents = torch.arange(4.0).view(1, 1, 4, 1, 1)
+    values, times = reorder(latents, torch.tensor([[0.0, 5.0, 6.0, 7.0]]), torch.tensor([[0, 3, 1, 2]]))
+    assert values.flatten().tolist() == [0, 3, 1, 2] and times.tolist() == [[0, 7, 5, 6]]
+
+
+# --- the stage
+
+
+def test_it_learns(make_stage: Callable[[], PriorStage]) -> None:
+    stage = make_stage()
+    assert isinstance(stage, Stage)
+    before = stage.validate()["loss"]
+    losses = [stage.step(step, step / 60)["loss"] for step in range(60)]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+    assert stage.validate()["loss"] < before
+
+
+def test_going_on_equals_no_interruption(make_stage: Callable[[], PriorStage]) -> None:
+    whole, first, second = make_stage(), make_stage(), make_stage()
+    expected = [whole.step(step, 0.0)["loss"] for step in range(6)]
+    found = [first.step(step, 0.0)["loss"] for step in range(3)]
+    for name, module in second.modules().items():
+        module.load_state_dict(copy.deepcopy(first.modules()[name].state_dict()))
+    for name, optimizer in second.optimizers().items():
+        optimizer.load_state_dict(copy.deepcopy(first.optimizers()[name].state_dict()))
+    found += [second.step(step, 0.0)["loss"] for step in range(3, 6)]
+    assert found == expected
+    for name, tensor in whole.export().tensors.items():
+        assert torch.equal(tensor, second.export().tensors[name]), name
+
+
+def test_looking_changes_nothing(make_stage: Callable[[], PriorStage], tmp_path: Path) -> None:
+    stage = make_stage()
+    stage.step(0, 0.0)
+    before = state(stage)
+    randomness = torch.get_rng_state()
+    assert stage.validate() == stage.validate()
+    stage.preview(tmp_path / "samples", 1)
+    assert [path.suffix for path in (tmp_path / "samples").iterdir()] == [".png"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in state(stage).items())
+    assert torch.equal(randomness, torch.get_rng_state())
+    stage.step(1, 0.0)  # nothing of the look is left that a gradient would stumble over
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_change(make_stage: Callable[[], PriorStage]) -> None:
+    stage = make_stage()
+    stage.step(0, 0.0)
+    before = state(stage)
+    stage.train.latents[:] = torch.nan
+    with pytest.raises(NonFiniteError, match="loss"):
+        stage.step(1, 0.0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in state(stage).items())
+
+
+def test_the_rate_follows_base_lr_and_progress(make_stage: Callable[[], PriorStage]) -> None:
+    stage = make_stage()
+    stage.step(100, 0.2)
+    rates = [g["lr"] for o in stage.optimizers().values() for g in o.param_groups]
+    assert rates == [g["base_lr"] for o in stage.optimizers().values() for g in o.param_groups]
+    stage.step(101, 1.0)
+    assert all(g["lr"] < 0.1 * g["base_lr"] for o in stage.optimizers().values() for g in o.param_groups)
+
+
+def test_the_export_loads_as_a_prior(make_stage: Callable[[], PriorStage]) -> None:
+    stage = make_stage()
+    stage.prior.load_state_dict(stage.export().tensors)
+
+
+def state(stage: PriorStage) -> dict[str, torch.Tensor]:
+    return {f"{n}.{k}": v.clone() for n, m in stage.modules().items() for k, v in m.state_dict().items()}
