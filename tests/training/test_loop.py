@@ -1,0 +1,304 @@
+"""The loop: what it keeps, how it stops, and how it goes on."""
+
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.training.toy import StepClock, ToyStage, toy_config, train_toy
+
+from autoreel.errors import DivergedError, OutputError, StoppedError
+from autoreel.runs import RunFolder
+from autoreel.runs import weights as run_weights
+from autoreel.training import checkpoint
+from autoreel.training.budget import Budget
+from autoreel.training.checkpoint import Checkpoints, capture
+from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
+from autoreel.training.progress import Lines
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", toy_config())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> ToyStage:
+    """A stage after 120 steps without any interruption."""
+    stage = ToyStage()
+    train_toy(RunFolder.create(tmp_path_factory.mktemp("whole") / "run", toy_config()), stage, Budget(steps=120))
+    return stage
+
+
+def assert_same(one: ToyStage, other: ToyStage) -> None:
+    """Every tensor and every plain value of two stages, bit for bit."""
+    first, second = capture(one), capture(other)
+    assert first.plain == second.plain
+    assert first.tensors.keys() == second.tensors.keys()
+    for name, value in first.tensors.items():
+        assert torch.equal(value, second.tensors[name]), name
+
+
+def state_on_disk(path: Path) -> ToyStage:
+    """A fresh stage in the newest state of a run."""
+    stage = ToyStage()
+    assert Checkpoints(path / "checkpoints", stage, lambda line: None).load() is not None
+    return stage
+
+
+class StopAfter(Lines):
+    """Asks for a stop once a step has been taken, as a person would."""
+
+    def __init__(self, step: int, stage: ToyStage, stop: threading.Event) -> None:
+        super().__init__(lambda line: None)
+        self._at, self._stage, self._asked = step, stage, stop
+
+    def update(self, stage: str, progress: float, text: str) -> None:
+        if len(self._stage.steps) >= self._at:
+            self._asked.set()
+
+
+def train_and_stop(run: RunFolder, step: int, budget: Budget, **options: Any) -> StoppedError:
+    stage, stop = ToyStage(), threading.Event()
+    with pytest.raises(StoppedError) as stopped:
+        run_stage(stage, run, budget, StopAfter(step, stage, stop), stop, clock=StepClock(stage), **options)
+    return stopped.value
+
+
+def test_it_takes_the_steps_and_keeps_what_they_made(run: RunFolder) -> None:
+    stage = ToyStage()
+    lines = train_toy(run, stage, Budget(steps=20))
+    assert stage.steps == list(range(20))
+    rows = list(run.metrics())
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 21))
+    assert rows[-1].keys() == {"stage", "step", "elapsed_s", "validation/loss"}
+    assert [path.name for path in run.path("samples").glob("*.txt")] == ["codec-000020.txt"]
+    assert any("100%" in line and "loss" in line and "steps/s" in line for line in lines)
+    assert_same(stage, state_on_disk(run.root))
+
+
+def test_a_stop_and_the_same_command_again_equal_no_interruption(run: RunFolder, whole: ToyStage) -> None:
+    message = str(train_and_stop(run, 23, Budget(steps=120)))
+    assert message == "stopped in the codec at step 23 (19%); it is saved, the same command goes on"
+    stage = ToyStage(seed=0)
+    train_toy(run, stage, Budget(steps=120))
+    assert stage.steps == list(range(23, 120))
+    assert_same(stage, whole)
+    assert [row["step"] for row in run.metrics() if "loss" in row] == list(range(1, 121))
+
+
+def test_a_finished_stage_takes_no_step_and_a_larger_budget_goes_on(run: RunFolder, whole: ToyStage) -> None:
+    train_toy(run, ToyStage(), Budget(steps=120))
+    again = ToyStage()
+    train_toy(run, again, Budget(steps=120))
+    assert again.steps == []
+    assert_same(again, whole)
+    further = ToyStage()
+    train_toy(run, further, Budget(steps=130))
+    assert further.steps == list(range(120, 130))
+
+
+def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path, whole: ToyStage) -> None:
+    command = [sys.executable, "-m", "tests.training.toy", str(tmp_path / "run"), "120"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    for step in (20, 70):
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
+            wait_for_checkpoint(tmp_path / "run", step)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    assert_same(state_on_disk(tmp_path / "run"), whole)
+    assert [row["step"] for row in RunFolder.open(tmp_path / "run").metrics() if "loss" in row] == list(range(1, 121))
+
+
+def wait_for_checkpoint(run: Path, step: int) -> None:
+    deadline = time.monotonic() + 60
+    while not any(int(path.name[-8:]) >= step for path in (run / "checkpoints").glob("codec-*")):
+        assert time.monotonic() < deadline, "the training never came so far"
+        time.sleep(0.001)
+
+
+def test_sigterm_and_ctrl_c_ask_for_a_stop_and_a_second_ctrl_c_insists() -> None:
+    notes: list[str] = []
+    with stop_on_signals(notes.append) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.is_set()
+        assert "saving" in notes[0]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_time_already_trained_is_part_of_the_state(run: RunFolder) -> None:
+    first, stop = ToyStage(), threading.Event()
+    with pytest.raises(StoppedError):
+        run_stage(first, run, Budget(seconds=10), StopAfter(4, first, stop), stop, clock=StepClock(first))
+    second = ToyStage()
+    ended = run_stage(
+        second, run, Budget(seconds=10), Lines(lambda line: None), threading.Event(), clock=StepClock(second)
+    )  # fmt: skip
+    assert second.steps == list(range(4, 10))
+    assert (ended.step, ended.elapsed_s) == (10, 10.0)
+
+
+def test_setting_up_counts_once(run: RunFolder) -> None:
+    for expected in ([0, 1, 2, 3], []):
+        stage = ToyStage()
+        run_stage(
+            stage, run, Budget(seconds=10), Lines(lambda line: None), threading.Event(),
+            setup_s=6.0, clock=StepClock(stage),
+        )  # fmt: skip
+        assert stage.steps == expected
+
+
+def test_checkpoints_and_previews_come_in_their_rhythm(run: RunFolder) -> None:
+    stage = ToyStage()
+    saved: list[int] = []
+
+    class Watching(Lines):
+        def update(self, name: str, progress: float, text: str) -> None:
+            saved.extend(int(path.name[-8:]) for path in run.path("checkpoints").iterdir())
+
+    run_stage(
+        stage, run, Budget(seconds=40), Watching(lambda line: None), threading.Event(),
+        rhythm=Rhythm(checkpoint_every_s=10, preview_every_s=20), clock=StepClock(stage),
+    )  # fmt: skip
+    assert sorted(set(saved)) == [0, 10, 20, 30]
+    shown = sorted(int(path.stem[-6:]) for path in run.path("samples").glob("*.txt"))
+    assert shown == [5, 25, 40]
+
+
+def test_a_step_that_is_not_finite_changes_nothing(run: RunFolder) -> None:
+    stage = ToyStage(fault=lambda step, loss: math.nan if step == 5 else loss)
+    before: dict[str, torch.Tensor] = {}
+
+    class Looking(Lines):
+        def update(self, name: str, progress: float, text: str) -> None:
+            if len(stage.steps) == 5:
+                before.update(capture(stage, copy=True).tensors)
+            if len(stage.steps) == 6:
+                after = capture(stage).tensors
+                assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+    run_stage(stage, run, Budget(steps=10), Looking(lambda line: None), threading.Event())
+    assert len(before) > 0
+    assert [row["step"] for row in run.metrics() if "skipped" in row] == [6]
+    assert not any("rewound_to" in row for row in run.metrics())
+
+
+def test_three_in_a_row_go_back_with_half_the_rate(run: RunFolder) -> None:
+    stage = ToyStage(fault=lambda step, loss: math.inf if step in (20, 21, 22) else loss)
+    lines = train_toy(run, stage, Budget(steps=40), checkpoint_every_s=1.0)
+    rewound = [row for row in run.metrics() if "rewound_to" in row]
+    assert [(row["step"], row["rewound_to"]) for row in rewound] == [(23, 19)]
+    assert stage.steps == list(range(40))  # the data of the bad steps is left behind
+    for optimizer, rate in zip(stage.optimizers().values(), (0.01, 0.01, 0.001), strict=True):
+        assert [group["base_lr"] for group in optimizer.param_groups] == [rate / 2]
+    assert any("half the rate" in line for line in lines)
+
+
+def test_a_loss_far_over_its_median_goes_back(run: RunFolder) -> None:
+    stage = ToyStage(fault=lambda step, loss: 1e6 if 40 <= step < 60 else 1.0)
+    train_toy(run, stage, Budget(steps=80), checkpoint_every_s=1.0)
+    rewound = [row["rewound_to"] for row in run.metrics() if "rewound_to" in row]
+    assert len(rewound) == 1
+    assert rewound[0] < 40
+
+
+def test_a_training_that_cannot_be_brought_back_ends_with_the_step(run: RunFolder) -> None:
+    stage = ToyStage(fault=lambda step, loss: math.nan if step >= 10 else loss)
+    with pytest.raises(DivergedError, match="since step 19, and going back with half the rate 3 times did not help"):
+        train_toy(run, stage, Budget(steps=40), checkpoint_every_s=1.0)
+    for name, value in capture(state_on_disk(run.root)).tensors.items():
+        assert torch.isfinite(value).all(), name
+
+
+def test_weights_that_are_not_finite_are_never_saved(run: RunFolder) -> None:
+    stage = ToyStage()
+
+    def poison(step: int, loss: float) -> float:
+        if step == 9:
+            with torch.no_grad():
+                stage.scale.bias.fill_(math.nan)
+        return 1.0
+
+    stage.fault = poison
+    train_toy(run, stage, Budget(steps=20), checkpoint_every_s=1.0)
+    assert [row["rewound_to"] for row in run.metrics() if "rewound_to" in row] == [9]
+    assert all(torch.isfinite(value).all() for value in capture(stage).tensors.values())
+
+
+def test_a_damaged_checkpoint_is_passed_over(run: RunFolder, whole: ToyStage) -> None:
+    train_and_stop(run, 30, Budget(steps=120), rhythm=Rhythm(checkpoint_every_s=10.0, preview_every_s=1e9))
+    newest, older = sorted(run.path("checkpoints").iterdir(), reverse=True)
+    assert (newest.name, older.name) == ("codec-00000030", "codec-00000020")
+    content = bytearray((newest / "state.safetensors").read_bytes())
+    content[-3] ^= 4
+    (newest / "state.safetensors").write_bytes(content)
+    stage = ToyStage()
+    lines = train_toy(run, stage, Budget(steps=120))
+    assert any(f"{newest.name} cannot be used" in line for line in lines)
+    assert stage.steps == list(range(20, 120))
+    assert_same(stage, whole)
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
+    """Make writing a checkpoint fail with a full disk while `fails(number of the attempt)`."""
+    attempts = iter(range(10**6))
+    write = run_weights.write_weights
+
+    def writing(path: Path, *arguments: Any) -> str:
+        if fails(next(attempts)):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, *arguments)
+
+    monkeypatch.setattr(checkpoint, "write_weights", writing)
+
+
+def test_on_a_full_disk_the_older_checkpoint_makes_room(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    full_disk(monkeypatch, lambda attempt: attempt == 10)
+    stage = ToyStage()
+    lines = train_toy(run, stage, Budget(steps=30), checkpoint_every_s=1.0)
+    assert sum("giving up the older checkpoint" in line for line in lines) == 1
+    assert_same(stage, state_on_disk(run.root))
+    assert len(list(run.path("checkpoints").iterdir())) == 2
+
+
+def test_a_run_that_could_not_save_its_end_fails_and_goes_on_later(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, whole: ToyStage
+) -> None:
+    with monkeypatch.context() as full:
+        full_disk(full, lambda attempt: attempt >= 10)
+        with pytest.raises(OutputError, match="disk is full"):
+            train_toy(run, ToyStage(), Budget(steps=120), checkpoint_every_s=1.0)
+    assert [path.name for path in run.path("checkpoints").iterdir()] == ["codec-00000009"]
+    stage = ToyStage()
+    train_toy(run, stage, Budget(steps=120))
+    assert_same(stage, whole)
+
+
+def test_a_preview_that_cannot_be_written_is_said_and_forgiven(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def preview(self: ToyStage, folder: Path, step: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ToyStage, "preview", preview)
+    assert any("no preview" in line for line in train_toy(run, ToyStage(), Budget(steps=5)))
+
+
+def test_metrics_are_json_lines(run: RunFolder) -> None:
+    train_toy(run, ToyStage(), Budget(steps=3))
+    lines = run.path("metrics.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["stage"] == "codec" for line in lines)
