@@ -120,11 +120,12 @@ def test_the_cache_equals_running_the_context_every_time(prior: Prior, monkeypat
         if keep and not cache.entries:
             kept.clear()
         parts = [*kept, (x, level, time)]
-        whole = [torch.cat([part[i] for part in parts], 2 if i == 0 else 1) for i in range(3)]
+        latents = torch.cat([part[0] for part in parts], 2)
+        levels, times = (torch.cat([part[i] for part in parts], 1) for i in (1, 2))
         if keep:
             kept.append((x, level, time))
             cache.entries = [(torch.empty(0, 0, 1, 0),) * 2]
-        return forward(self, *whole, label)[:, :, -x.shape[2] :]
+        return forward(self, latents, levels, times, label)[:, :, -x.shape[2] :]
 
     monkeypatch.setattr(Prior, "forward", without_cache)
     torch.testing.assert_close(fill(prior, row), cached, rtol=1e-5, atol=1e-5)

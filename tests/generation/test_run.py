@@ -145,7 +145,7 @@ def test_mistakes_are_one_clear_line(run: Run) -> None:
         lambda: run.vary(clip(3), 2.0),
         lambda: run.decode(np.zeros((2, 5, 2, 3), np.float32)),
         lambda: run.encode(np.zeros((0, 16, 24, 3), np.uint8)),
-        lambda: run.encode(np.zeros((2, 16, 24, 3), np.float32)),  # type: ignore[arg-type]
+        lambda: run.encode(np.zeros((2, 16, 24, 3), np.float32)),
     ):
         with pytest.raises(UsageError):
             call()

@@ -88,11 +88,13 @@ def test_there_and_back() -> None:
     assert there_and_back(1, 0, 3).tolist() == [0, 0, 0]
 
 
-def test_latents_are_encoded_once_and_never_stale(tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latents_are_encoded_once_and_never_stale(
+    tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunFolder.create(tmp_path / "run", CONFIG)
     first = cached_latents(run, store(), "train", codec, CPU, 3)
     assert first is not None and cached_latents(run, store(), "test", codec, CPU, 3) is None
-    assert first.labels.unique().tolist() == [-1, 0, 1]
+    assert set(first.labels.tolist()) == {-1, 0, 1}
     assert int(first.lengths.min()) >= 3 and int(first.lengths.sum()) == len(first.latents)
 
     def refuse(*_: object) -> None:
