@@ -1,0 +1,111 @@
+"""The parts every codec network is built from: 2-D convolutions on groups of frames folded into channels.
+
+    video  (B, 3, 1 + 4k, H, W)
+    groups (B * G, 3 * 4, H, W)       G = 1 + k; the first frame stands alone, repeated to fill its group
+    inside (B * G, C, h, w)           channels-last: what CPUs and GPUs multiply fastest
+
+Time is seen in two ways: the frames of a group are channels of one convolution, and every residual block takes a
+quarter of its channels from the group before (temporal shift, Lin et al. 2019, causal form): no operations, no
+parameters, and exactly as causal as the group.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Cache = dict[str, Tensor]
+"""What a stream remembers between chunks: for each shifting module its last group's channels."""
+
+
+class Conv(nn.Module):
+    """A 2-D convolution whose weight lies as a matrix (out, k * k * in), the form its optimizer works on.
+
+    Args:
+        width_in: channels in.
+        width_out: channels out.
+        kernel: 1 or 3; padded to keep the size.
+        gain: deviation of the initial outputs for unit inputs; 0 starts as zero.
+    """
+
+    def __init__(self, width_in: int, width_out: int, kernel: int = 3, gain: float = 1.0) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.width_in = width_in
+        weight = torch.empty(width_out, kernel * kernel * width_in)
+        nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1])) if gain else nn.init.zeros_(weight)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(width_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        k = self.kernel
+        # (out, k, k, in) seen as (out, in, k, k) is the channels-last order: nothing is copied.
+        weight = self.weight.view(-1, k, k, self.width_in).permute(0, 3, 1, 2)
+        return F.conv2d(x, weight, self.bias, padding=k // 2)
+
+
+class TemporalShift(nn.Module):
+    """Takes the first `share` of the channels from the group before; zeros before the first group.
+
+    Args:
+        width: channels.
+        share: how many of them, as a fraction.
+    """
+
+    def __init__(self, width: int, share: float = 0.25) -> None:
+        super().__init__()
+        self.shifted = int(width * share)
+        self.name = ""  # its place in the network, set by the codec: the key in the cache
+
+    def forward(self, x: Tensor, groups: int, cache: Cache | None) -> Tensor:
+        s = self.shifted
+        x_BGhwC = x.permute(0, 2, 3, 1).unflatten(0, (-1, groups))
+        before = None if cache is None else cache.get(self.name)
+        if before is None:
+            before = x_BGhwC.new_zeros(*x_BGhwC[:, :1].shape[:-1], s)
+        if cache is not None:
+            cache[self.name] = x_BGhwC[:, -1:, ..., :s].detach().clone()
+        past = torch.cat([before.to(x.dtype), x_BGhwC[:, :-1, ..., :s]], 1)
+        return torch.cat([past, x_BGhwC[..., s:]], -1).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+class ResBlock(nn.Module):
+    """x + conv(act(conv(shift(act(x))))), without normalisation.
+
+    Norms cost as much as the convolutions here; a last convolution that starts at zero keeps the start calm.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.shift = TemporalShift(width)
+        self.conv1 = Conv(width, width, gain=1.4)
+        self.conv2 = Conv(width, width, gain=0.0)
+
+    def forward(self, x: Tensor, groups: int, cache: Cache | None) -> Tensor:
+        h = self.shift(F.silu(x), groups, cache)
+        return x + self.conv2(F.silu(self.conv1(h)))
+
+
+class Down(nn.Module):
+    """Half the size: space to depth, then one matrix per position."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.conv = Conv(4 * width_in, width_out, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pixel_unshuffle(x, 2))
+
+
+class Up(nn.Module):
+    """Twice the size: one matrix per position, then depth to space."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.conv = Conv(width_in, 4 * width_out, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), 2)

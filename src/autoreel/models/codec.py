@@ -1,0 +1,265 @@
+"""The codec: a video autoencoder that starts as the best linear one and learns the rest.
+
+    video (B, 3, 1 + 4k, H, W) in [-1, 1]  --encode-->  latent (B, C, 1 + k, H/8, W/8)  --decode-->  video
+
+Two paths are added. The linear path is the Karhunen-Loeve transform of the footage's own blocks (4 x 8 x 8 pixels to C
+numbers): computed from the data before the first step, it alone reconstructs what takes a network minutes to reach.
+The convolutional path starts at zero and learns what a linear map cannot: motion, edges, what lies across blocks.
+
+Group-causal: the 4 frames of a group see each other and the past, never the future; the first frame stands alone, so a
+picture is a video of one frame. The past is carried by the temporal shift of each block (models/blocks.py), whose last
+group is all a stream has to remember: streamed and one-shot results are the same operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autoreel.config import CodecConfig
+from autoreel.models.blocks import Cache, Conv, Down, ResBlock, TemporalShift, Up
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z given x), a diagonal Gaussian per latent element; a plain point where the family has no variance.
+
+    Args:
+        mean: (B, C, 1 + k, h, w).
+        log_variance: the same shape, or None.
+    """
+
+    mean: Tensor
+    log_variance: Tensor | None
+
+    def mode(self) -> Tensor:
+        """The most likely latent."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A reparameterised draw (Kingma & Welling 2014, eq. 10)."""
+        if self.log_variance is None:
+            return self.mean
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=torch.float32)
+        return self.mean + (0.5 * self.log_variance).exp() * noise
+
+    def kl(self) -> Tensor:
+        """KL(q || N(0, I)) per latent element, averaged: a scalar in nats."""
+        if self.log_variance is None:
+            return self.mean.new_zeros(())
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance).mean()
+
+
+class Encoder(nn.Module):
+    """Groups of frames to the moments of the posterior: the convolutional path."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.stem = Conv(12 * config.temporal_stride, widths[0])
+        self.stages = nn.ModuleList(
+            nn.ModuleList(ResBlock(width) for _ in range(depth))
+            for width, depth in zip(widths, config.encoder_depths, strict=True)
+        )
+        self.downs = nn.ModuleList(Down(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.head = Conv(widths[-1], 2 * config.latent_channels, gain=0.0)
+
+    def forward(self, x: Tensor, groups: int, cache: Cache | None) -> Tensor:
+        x = self.stem(F.pixel_unshuffle(x, 2))
+        for i, stage in enumerate(self.stages):
+            if i:
+                x = self.downs[i - 1](x)
+            for block in stage:  # type: ignore[union-attr]
+                x = block(x, groups, cache)
+        return self.head(F.silu(x)).float()
+
+
+class Decoder(nn.Module):
+    """Latents to groups of frames: the convolutional path, and the whole generator of the `gan` family."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        widths = config.widths[::-1]
+        self.stem = Conv(config.latent_channels, widths[0])
+        self.stages = nn.ModuleList(
+            nn.ModuleList(ResBlock(width) for _ in range(depth))
+            for width, depth in zip(widths, config.decoder_depths[::-1], strict=True)
+        )
+        self.ups = nn.ModuleList(Up(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.head = Conv(widths[-1], 12 * config.temporal_stride, gain=0.0)
+
+    def forward(self, z: Tensor, groups: int, cache: Cache | None) -> Tensor:
+        x = self.stem(z)
+        for i, stage in enumerate(self.stages):
+            if i:
+                x = self.ups[i - 1](x)
+            for block in stage:  # type: ignore[union-attr]
+                x = block(x, groups, cache)
+        return F.pixel_shuffle(self.head(F.silu(x)).float(), 2)
+
+
+class LinearPath(nn.Module):
+    """Blocks of t x s x s pixels to C numbers and back by two matrices: the Karhunen-Loeve transform.
+
+    Args:
+        block: numbers in a block, 3 * t * s * s.
+        channels: numbers kept, C.
+    """
+
+    def __init__(self, stride: int, block: int, channels: int) -> None:
+        super().__init__()
+        self.stride = stride
+        basis = torch.empty(block, channels)
+        nn.init.orthogonal_(basis)
+        # Scaled as for smooth pictures of deviation 1/2: unit latents before any footage was seen.
+        self.down = nn.Parameter(basis.T.contiguous())
+        self.up = nn.Parameter(basis.clone())
+        self.bias = nn.Parameter(torch.zeros(block))
+
+    @torch.no_grad()
+    def fit(self, mean: Tensor, basis: Tensor, deviation: Tensor) -> None:
+        """Become the transform of some footage.
+
+        Args:
+            mean: (block,), the average block.
+            basis: (block, C), orthonormal columns, most of the variance first.
+            deviation: (C,), of each coefficient; latents come out with deviation one.
+        """
+        self.down.copy_((basis / deviation).T)
+        self.up.copy_(basis * deviation)
+        self.bias.copy_(mean)
+
+    def blocks(self, x: Tensor) -> Tensor:
+        """Groups (N, 3t, H, W) to blocks (N, h, w, 3t * s * s)."""
+        return F.pixel_unshuffle(x, self.stride).permute(0, 2, 3, 1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return ((self.blocks(x) - self.bias) @ self.down.T).permute(0, 3, 1, 2)
+
+    def decode(self, z: Tensor) -> Tensor:
+        blocks = z.permute(0, 2, 3, 1) @ self.up.T + self.bias
+        return F.pixel_shuffle(blocks.permute(0, 3, 1, 2), self.stride)
+
+
+class Codec(nn.Module):
+    """The video autoencoder.
+
+    Args:
+        config: its sizes and family.
+    """
+
+    latent_mean: Tensor
+    latent_deviation: Tensor
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.temporal_stride = config.temporal_stride
+        self.spatial_stride = config.spatial_stride
+        self.latent_channels = config.latent_channels
+        block = 3 * config.temporal_stride * config.spatial_stride**2
+        self.linear = LinearPath(config.spatial_stride, block, config.latent_channels)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
+        self.register_buffer("latent_deviation", torch.ones(config.latent_channels))
+        for name, module in self.named_modules():
+            if isinstance(module, TemporalShift):
+                module.name = name
+
+    def new_cache(self) -> Cache:
+        """An empty memory for `encode_chunk` or `decode_chunk`; one for each stream and direction."""
+        return {}
+
+    def encode(self, video: Tensor) -> Posterior:
+        """Write a video as latents.
+
+        Args:
+            video: (B, 3, 1 + 4k, H, W) in [-1, 1]; H and W multiples of the spatial stride.
+
+        Returns:
+            The posterior over latents (B, C, 1 + k, h, w).
+        """
+        return self.encode_chunk(video, None)
+
+    def encode_chunk(self, video: Tensor, cache: Cache | None) -> Posterior:
+        """Write the next frames of a stream.
+
+        Args:
+            video: (B, 3, n, H, W); n = 1 + 4j in a stream's first chunk, 4j later.
+            cache: the stream's memory, changed in place; None when the video is whole.
+        """
+        frames, t = video.shape[2], self.temporal_stride
+        first = not cache
+        if (frames - first) % t or not frames:
+            expected = f"1 + a multiple of {t}" if first else f"a multiple of {t}"
+            raise ValueError(f"{frames} frames given; the codec takes {expected} here")
+        if first and t > 1:  # the first frame alone fills its group
+            video = torch.cat([video[:, :, :1].expand(-1, -1, t - 1, -1, -1), video], 2)
+        x, groups = fold(video, t)
+        if cache is not None:
+            cache["started"] = torch.ones(())
+        linear = self.linear.encode(x.float())
+        moments = unfold_latent(self.encoder(channels_last(x), groups, cache), groups)
+        mean, log_variance = moments.chunk(2, 1)
+        mean = mean + unfold_latent(linear, groups)
+        if self.config.family == "ae":
+            return Posterior(mean, None)
+        return Posterior(mean, (log_variance - 8.0).clamp(-12.0, 4.0))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Paint latents (B, C, 1 + k, h, w) back as video (B, 3, 1 + 4k, H, W)."""
+        return self.decode_chunk(latent, None)
+
+    def decode_chunk(self, latent: Tensor, cache: Cache | None) -> Tensor:
+        """Paint the next latents of a stream: the first gives one frame, each later one a group.
+
+        Args:
+            latent: (B, C, n, h, w).
+            cache: the stream's memory, changed in place; None when the latents are whole.
+        """
+        groups, t = latent.shape[2], self.temporal_stride
+        first = not cache
+        z = latent.transpose(1, 2).flatten(0, 1)
+        x = self.linear.decode(z.float()) + self.decoder(channels_last(z), groups, cache)
+        if cache is not None:
+            cache["started"] = torch.ones(())
+        video = unfold(x, groups, t)
+        if first and t > 1:  # the lone frame was written as a still group: its four pictures are one
+            video = torch.cat([video[:, :, :t].mean(2, keepdim=True), video[:, :, t:]], 2)
+        return video
+
+    def normalise(self, latent: Tensor) -> Tensor:
+        """To mean zero and deviation one per channel: what the prior sees."""
+        return (latent - self.latent_mean.view(-1, 1, 1, 1)) / self.latent_deviation.view(-1, 1, 1, 1)
+
+    def denormalise(self, latent: Tensor) -> Tensor:
+        """Back from the prior's values to the decoder's."""
+        return latent * self.latent_deviation.view(-1, 1, 1, 1) + self.latent_mean.view(-1, 1, 1, 1)
+
+
+def fold(video: Tensor, t: int) -> tuple[Tensor, int]:
+    """(B, 3, G * t, H, W) to (B * G, t * 3, H, W) and G."""
+    b, c, n, height, width = video.shape
+    x = video.view(b, c, n // t, t, height, width).permute(0, 2, 3, 1, 4, 5)
+    return x.reshape(b * (n // t), t * c, height, width), n // t
+
+
+def unfold(x: Tensor, groups: int, t: int) -> Tensor:
+    """(B * G, t * 3, H, W) to (B, 3, G * t, H, W)."""
+    n, c, height, width = x.shape
+    video = x.view(n // groups, groups, t, c // t, height, width).permute(0, 3, 1, 2, 4, 5)
+    return video.reshape(n // groups, c // t, groups * t, height, width)
+
+
+def unfold_latent(x: Tensor, groups: int) -> Tensor:
+    """(B * G, C, h, w) to (B, C, G, h, w)."""
+    return x.unflatten(0, (-1, groups)).transpose(1, 2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same values with a position's channels side by side in memory."""
+    return x.contiguous(memory_format=torch.channels_last)
