@@ -61,9 +61,7 @@ class PrepareResult:
     made: bool
 
 
-def prepare(
-    sources: Sequence[Path], store: Path, config: DataConfig, *, report: Report | None = None
-) -> PrepareResult:
+def prepare(sources: Sequence[Path], store: Path, config: DataConfig, *, report: Report | None = None) -> PrepareResult:
     """Prepare footage for training.
 
     The same footage and settings give the same store; when it is there, nothing is done. When files were added or taken
@@ -132,7 +130,6 @@ def _read_all(found: Scan, store: Path, config: DataConfig, rate: Fraction, say:
     return records
 
 
-
 def _say_after(say: Report, head: str, line: str) -> None:
     say(head + line)
 
@@ -169,18 +166,29 @@ def _finish(
             Footage(source.sha256, source.group, source.label, tuple((shot.start, shot.count) for shot in shots))
             for source, _, shots in used
         ],
-        validation_share=config.validation_share, test_share=config.test_share, rate=rate, has_groups=found.has_groups,
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        rate=rate,
+        has_groups=found.has_groups,
     )
     by_key = {source.sha256: (source, record) for source, record, _ in used}
     table = []
     for piece in pieces:
         source, record = by_key[piece.key]
         shot = next(shot for shot in record.shots if shot.start <= piece.start < shot.start + shot.count)
-        table.append(Shot(
-            id=f"{source.sha256[:12]}-{piece.start}", source=source.name, source_hash=source.sha256, label=source.label,
-            split=piece.side, num_frames=piece.count, group=source.group,
-            start_s=round(record.start_s + float(piece.start / rate), 6), offset=shot.offset + piece.start - shot.start,
-        ))
+        table.append(
+            Shot(
+                id=f"{source.sha256[:12]}-{piece.start}",
+                source=source.name,
+                source_hash=source.sha256,
+                label=source.label,
+                split=piece.side,
+                num_frames=piece.count,
+                group=source.group,
+                start_s=round(record.start_s + float(piece.start / rate), 6),
+                offset=shot.offset + piece.start - shot.start,
+            )
+        )
     shards = {s.sha256: {"num_frames": record.num_frames, "sha256": record.sha256} for s, record, _ in used}
     write_index(
         store, key=key, config=config, rate=rate, shots=table, shards=shards, how_split=how, num_rejects=len(rejects)

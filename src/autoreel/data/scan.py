@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import mimetypes
 import os
 import re
 import stat
@@ -14,10 +13,17 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from autoreel.errors import FootageError
-from autoreel.media.decode import IMAGE_SUFFIXES, MEDIA_SUFFIXES
+from autoreel.media.decode import IMAGE_SUFFIXES, MEDIA_SUFFIXES, SOUND_SUFFIXES
 
 GROUPS_NAME = "groups.csv"
 MAX_GROUPS_BYTES = 16 << 20
+# Named like footage, and not read: what is left out is said. Playlists and scripts open other files and addresses.
+UNREAD_SUFFIXES = frozenset(
+    [
+        *(".m3u8", ".m3u", ".mpd", ".ffconcat", ".sdp", ".swf", ".rm", ".rmvb", ".bik", ".nut", ".braw", ".r3d"),
+        *(".avif", ".avifs", ".heic", ".heif", ".svg", ".cr2", ".dng", ".nef"),
+    ]
+)
 _NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last run of digits of a name
 
 
@@ -211,16 +217,13 @@ def _sort_out(found: _Found, path: Path) -> None:
         else:
             found.rejects.append(Reject(found.name(path), "is not an ordinary file"))
     elif _looks_like_media(path):
-        sound = (mimetypes.guess_type(path.name)[0] or "").startswith("audio/")
-        reason = "holds sound only" if sound else f"files of the kind {suffix} are not read"
+        reason = "holds sound only" if suffix in SOUND_SUFFIXES else f"files of the kind {suffix} are not read"
         allowed = ", ".join(sorted(MEDIA_SUFFIXES))
         found.rejects.append(Reject(found.name(path), f"{reason}; video is read from {allowed}"))
 
 
 def _looks_like_media(path: Path) -> bool:
-    kind = (mimetypes.guess_type(path.name)[0] or "").split("/")[0]
-    suffix = path.suffix.lower()
-    return kind in ("video", "audio", "image") or suffix in MEDIA_SUFFIXES or suffix in IMAGE_SUFFIXES
+    return path.suffix.lower() in MEDIA_SUFFIXES | IMAGE_SUFFIXES | SOUND_SUFFIXES | UNREAD_SUFFIXES
 
 
 # --- pictures in order ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from autoreel.data.shots import THUMB, ShotFinder, Span
 from autoreel.data.store import VERSION
 from autoreel.errors import MediaError, OutputError
 from autoreel.media.decode import FrameChunk, decode, decode_images
+from autoreel.media.jail import show
 from autoreel.media.limits import Limits
 from autoreel.runs import atomic_path, atomic_write_text
 
@@ -89,10 +90,18 @@ def read_source(
     except OutputError:
         raise
     except MediaError as error:
-        reason = str(error).removeprefix(f"{source.paths[0]}: ")  # the name stands in its own field
-        return Record(rejects=(Reject(source.name, reason),))
+        return Record(rejects=(Reject(source.name, _reason(error, source)),))
     except OSError as error:
         return Record(rejects=(Reject(source.name, f"cannot be read: {error.strerror or error}"),))
+
+
+def _reason(error: MediaError, source: Source) -> str:
+    """The message without the file's path, which stands in its own field; of several pictures the name is kept."""
+    for path in source.paths:
+        reason = str(error).removeprefix(f"{show(path)}: ")
+        if reason != str(error):
+            return reason if len(source.paths) == 1 else f"{path.name}: {reason}"
+    return str(error)
 
 
 def _decode_into(

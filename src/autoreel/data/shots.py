@@ -31,6 +31,7 @@ FLASH_FRAMES = 3  # a change that is undone within so many frames is a flash, no
 BLEND_LENGTHS_S = (0.4, 0.8, 1.6)
 BLEND_SCORE = 0.30  # how much two ends of a cross-fade differ at the least
 BLEND_RESIDUAL = 0.16  # how exactly its middle is a mixture of the ends
+BLEND_MARGIN = 0.06  # a smaller share of the other scene is not seen
 SAME_SCENE = 10.0  # of 255: two ends that differ less than this, but for brightness and contrast, show one scene
 
 BLACK_MEAN, BLACK_BRIGHT = 14.0, 30.0  # of 255: mean, and the brightest tenth
@@ -114,7 +115,8 @@ class ShotFinder:
         if len(spans) > 1:
             spans = [
                 Span(span.start, span.end, f"a shot of {span.count / self._rate:.2f} s is too short")
-                if not span.reason and span.count < self._min_frames else span
+                if not span.reason and span.count < self._min_frames
+                else span
                 for span in spans
             ]
         return [span for span in spans if not span.reason], _joined([span for span in spans if span.reason])
@@ -185,8 +187,10 @@ def find_blends(thumbs: NDArray[np.uint8], histograms: NDArray[np.float32], rate
         n = max(4, round(length_s * rate / 4) * 4)
         if len(thumbs) > n:
             scores = _difference(thumbs[:-n], thumbs[n:], histograms[:-n], histograms[n:])
-            starts = np.flatnonzero(scores >= BLEND_SCORE)
-            found += [(int(i), int(i) + n + 1) for i in starts if _is_blend(thumbs[i : i + n + 1 : n // 4])]
+            for i in np.flatnonzero(scores >= BLEND_SCORE):
+                blend = _blend(thumbs[i : i + n + 1])
+                if blend is not None:
+                    found.append((int(i) + blend[0], int(i) + blend[1]))
     merged: list[tuple[int, int]] = []
     for start, end in sorted(found):
         if merged and start <= merged[-1][1]:
@@ -196,16 +200,23 @@ def find_blends(thumbs: NDArray[np.uint8], histograms: NDArray[np.float32], rate
     return merged
 
 
-def _is_blend(thumbs: NDArray[np.uint8]) -> bool:
-    """Whether three pictures lie on the straight way from the first of five to the last, which show two scenes."""
-    a, *between, b = thumbs.astype(np.float32)
-    if _apart_but_for_light(a, b) < SAME_SCENE:
-        return False
-    way = b - a
-    # How far along each is, by least squares; then what is left unexplained.
-    along = [float(((c - a) * way).sum() / (way**2).sum()) for c in between]
-    rest = max(float(np.abs(c - a - s * way).mean()) for c, s in zip(between, along, strict=True))
-    return rest < BLEND_RESIDUAL * float(np.abs(way).mean()) and 0.08 < along[0] < along[1] < along[2] < 0.92
+def _blend(thumbs: NDArray[np.uint8]) -> tuple[int, int] | None:
+    """The frames [start, end) that mix the first and the last picture; None where they do not or show one scene.
+
+    A mixture lies on the straight way from one end to the other: how far along is found by least squares.
+    """
+    pictures = thumbs.astype(np.float32).reshape(len(thumbs), -1)
+    first, way = pictures[0], pictures[-1] - pictures[0]
+    if _apart_but_for_light(thumbs[0], thumbs[-1]) < SAME_SCENE:
+        return None
+    along = ((pictures - first) @ way) / float(way @ way)
+    quarters = np.arange(1, 4) * (len(thumbs) - 1) // 4
+    rest = np.abs(pictures[quarters] - first - along[quarters, None] * way).mean(axis=1)
+    one, two, three = along[quarters]
+    if rest.max() >= BLEND_RESIDUAL * float(np.abs(way).mean()) or not 0.08 < one < two < three < 0.92:
+        return None
+    mixed = np.flatnonzero((along > BLEND_MARGIN) & (along < 1 - BLEND_MARGIN))
+    return int(mixed[0]), int(mixed[-1]) + 1
 
 
 def duplicates(signatures: Sequence[NDArray[np.uint8]], counts: Sequence[int]) -> dict[int, int]:
@@ -248,15 +259,12 @@ def _difference(
     return np.asarray(0.5 * np.minimum(1, 3 * placed) + 0.5 * coloured, np.float32)
 
 
-def _apart_but_for_light(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def _apart_but_for_light(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """What is left of the difference when each picture is fitted to the other by brightness and contrast, of 255."""
-    a, b = a.mean(axis=2).ravel(), b.mean(axis=2).ravel()
+    a, b = one.mean(axis=2, dtype=np.float32).ravel(), other.mean(axis=2, dtype=np.float32).ravel()
     a, b = a - a.mean(), b - b.mean()
     mixed = float(a @ b)
-    rest = [
-        float(np.abs(to - (mixed / max(float(of @ of), 1e-6)) * of).mean())
-        for of, to in ((a, b), (b, a))
-    ]
+    rest = [float(np.abs(to - mixed / max(float(of @ of), 1e-6) * of).mean()) for of, to in ((a, b), (b, a))]
     return max(rest)
 
 
