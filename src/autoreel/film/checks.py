@@ -23,6 +23,7 @@ FIELDS_OF_VERB: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "card": ((), ("color",)),
 }
 _OWN_FIELDS = ("label", "seed", "source", "in_s", "out_s", "color")
+_NO_TABLE: Mapping[str, Any] = {}  # stands where something else than a table was written
 _TABLES: dict[str, type[BaseModel]] = {
     "canvas": Canvas, "opening": Fade, "ending": Fade, "music": Music,
     "titles": Title, "shots": Shot, "transition": Transition,
@@ -49,9 +50,11 @@ def parse(values: Mapping[str, Any], where: str) -> Storyboard:
 def problems_between(values: Mapping[str, Any]) -> list[str]:
     """What cannot be seen in one field alone. Values may be wrong in any way; those are reported elsewhere."""
     problems: list[str] = []
-    shots = [shot for shot in _entries(values.get("shots"))]
+    shots = _entries(values.get("shots"))
     has_tempo = values.get("music") is not None or values.get("tempo_bpm") is not None
     for index, shot in enumerate(shots):
+        if shot is _NO_TABLE:
+            continue
         problems += _problems_of_shot(f"shot {index + 1}", shot)
         if shot.get("beats") is not None and not has_tempo:
             problems.append(f"shot {index + 1}: 'beats' needs [music] or 'tempo_bpm' to count by")
@@ -59,7 +62,7 @@ def problems_between(values: Mapping[str, Any]) -> list[str]:
         problems.append("shot 1: 'transition' has no shot before it; use [opening] to fade in")
     has_run = values.get("run") is not None
     in_need = [str(i + 1) for i, s in enumerate(shots)
-               if s.get("verb", "generate") in ("generate", "continue", "animate", "rebuild")]
+               if s is not _NO_TABLE and s.get("verb", "generate") in ("generate", "continue", "animate", "rebuild")]
     if in_need and not has_run:
         problems.append(f"'run' is missing: shot {', '.join(in_need[:5])}{' ...' if len(in_need) > 5 else ''} "
                         "needs a trained model; name its run folder")
@@ -100,7 +103,7 @@ def _is_number(value: Any) -> bool:
 def _entries(value: Any) -> list[Mapping[str, Any]]:
     if not isinstance(value, list | tuple):
         return []
-    return [item if isinstance(item, Mapping) else {} for item in value]
+    return [item if isinstance(item, Mapping) else _NO_TABLE for item in value]
 
 
 def _problem_of_field(item: Any) -> str:

@@ -1,0 +1,51 @@
+"""What can be known to be wrong before a film is rendered: missing files, unknown labels. All of it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoreel.config import nearest
+from autoreel.errors import ConfigError
+from autoreel.film.storyboard import Shot, Storyboard
+
+if TYPE_CHECKING:
+    from autoreel.film.sources import FilmRun
+
+
+def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> None:
+    """Compare a storyboard with what it names.
+
+    Args:
+        storyboard: a valid one.
+        run: the trained run, when any shot needs one.
+        where: the storyboard's file, for the message.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    problems: list[str] = []
+    for number, shot in enumerate(storyboard.shots, start=1):
+        problems += [f"shot {number}: {text}" for text in _problems_of(shot, run)]
+    if storyboard.music is not None:
+        problems += [f"[music]: {text}" for text in _missing("file", storyboard.music.file)]
+    for number, title in enumerate(storyboard.titles, start=1):
+        if title.font is not None:
+            problems += [f"title {number}: {text}" for text in _missing("font", title.font)]
+    if problems:
+        raise ConfigError(problems, where)
+
+
+def _problems_of(shot: Shot, run: FilmRun | None) -> list[str]:
+    problems = _missing("source", shot.source) if shot.source is not None else []
+    if shot.label is not None and run is not None and shot.label not in run.labels:
+        known = nearest(shot.label, list(run.labels)) if run.labels else "; the run knows no labels, leave it out"
+        problems.append(f"'label' is '{shot.label}'{known}")
+    return problems
+
+
+def _missing(key: str, path: str) -> list[str]:
+    if Path(path).is_file():
+        return []
+    reason = "it is a folder; name a file" if Path(path).is_dir() else "no such file"
+    return [f"'{key}' is '{path}': {reason}"]

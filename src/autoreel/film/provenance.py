@@ -1,0 +1,111 @@
+"""What a film says of itself: in its metadata that it is generated, and in `film.json` how to make it again."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from autoreel.errors import RunError
+from autoreel.film.layout import Layout, Placed
+from autoreel.film.storyboard import Storyboard, plain_values
+from autoreel.runs import RunFolder, atomic_write_text
+
+RECORD_VERSION = 1
+KIND_OF_VERB = {
+    "generate": "generated", "continue": "generated", "animate": "generated", "rebuild": "rebuilt",
+    "material": "original", "still": "original", "card": "plain",
+}  # fmt: skip
+NOTICE = {
+    "generated": "AI-generated: every picture in it was made by a model with autoreel.",
+    "mixed": "Partly AI-generated with autoreel; the record beside this file tells the generated seconds from the rest.",
+    "original": "Edited with autoreel; no picture in it was made by a model.",
+}
+
+
+def kind_of_film(storyboard: Storyboard) -> str:
+    """`generated`, `mixed` or `original`."""
+    kinds = {KIND_OF_VERB[shot.verb] for shot in storyboard.shots} - {"plain"}
+    if kinds <= {"original"}:
+        return "original"
+    return "generated" if kinds <= {"generated"} else "mixed"
+
+
+def metadata(storyboard: Storyboard) -> dict[str, str]:
+    """The tags that go into the film's file."""
+    tags = {"comment": NOTICE[kind_of_film(storyboard)]}
+    if storyboard.titles:
+        tags["title"] = " ".join(storyboard.titles[0].text.split())
+    return tags
+
+
+def hash_of_run(storyboard: Storyboard) -> str | None:
+    """The hash of the weights a film is made with; None when the storyboard's run is not a run folder on this disk."""
+    if storyboard.run is None:
+        return None
+    try:
+        weights = RunFolder.open(Path(storyboard.run)).manifest.weights
+    except RunError:
+        return None
+    return "+".join(weights[name].sha256 for name in sorted(weights)) or None
+
+
+def record(
+    storyboard: Storyboard, layout: Layout, *, film: Path, path: Path, run_hash: str | None, wall_s: float
+) -> dict[str, Any]:
+    """All that is needed to make a film again, and which of its seconds are generated.
+
+    Args:
+        storyboard: what was rendered.
+        layout: its timeline.
+        film: the film's file.
+        path: where the record will stand; paths in it are relative to that place.
+        run_hash: of the weights.
+        wall_s: how long the rendering took.
+    """
+    return {
+        "record": RECORD_VERSION,
+        "film": film.name,
+        "ai_generated": kind_of_film(storyboard) != "original",
+        "notice": NOTICE[kind_of_film(storyboard)],
+        "num_frames": layout.num_frames,
+        "duration_s": float(layout.num_frames / layout.rate),
+        "rendered_in_s": round(wall_s, 2),
+        "run_hash": run_hash,
+        "versions": versions(),
+        "spans": [_span(placed, layout) for placed in layout.placed],
+        "storyboard": plain_values(storyboard, path.absolute().parent),
+    }
+
+
+def write_record(values: dict[str, Any], path: Path) -> None:
+    """Write the record as JSON.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    atomic_write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides how a frame looks."""
+    found = {"python": platform.python_version()}
+    for package in ("autoreel", "torch", "numpy", "pillow", "av"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a source tree that was never installed
+            found[package] = "unknown"
+    return found
+
+
+def _span(placed: Placed, layout: Layout) -> dict[str, Any]:
+    """When a shot is seen, its transitions included: in a crossfade two spans overlap."""
+    return {
+        "shot": placed.number,
+        "kind": KIND_OF_VERB[placed.shot.verb],
+        "verb": placed.shot.verb,
+        "start_s": round(float(placed.start / layout.rate), 6),
+        "end_s": round(float((placed.start + placed.num_frames) / layout.rate), 6),
+    }

@@ -1,0 +1,306 @@
+"""A storyboard becomes a film: frame after frame, in memory that does not grow with its length."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from autoreel.clip import Frames, Sound
+from autoreel.errors import ConfigError
+from autoreel.film import provenance
+from autoreel.film.beats import Beats, track_beats
+from autoreel.film.cache import ShotCache
+from autoreel.film.document import load_storyboard
+from autoreel.film.filters import Span, make_filters
+from autoreel.film.layout import Layout, Placed, lay_out
+from autoreel.film.preflight import check_sources
+from autoreel.film.sources import FilmRun, open_source
+from autoreel.film.storyboard import Storyboard, Title, needs_run
+from autoreel.film.transitions import mix, to_color
+from autoreel.media.decode import read_sound
+from autoreel.media.encode import VideoWriter
+from autoreel.media.sound import fit, level
+from autoreel.media.titles import TitleLayer, overlay, render_title
+
+Report = Callable[[str], None]
+SOUND_RATE_HZ = 48_000
+BEAT_RATE_HZ = 22_050
+REPORT_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class FilmResult:
+    """A finished film.
+
+    Args:
+        path: its file.
+        record: the JSON file that tells how it was made.
+        num_frames, duration_s: its length.
+        wall_s: how long it took.
+        num_made, num_kept: shots made by the model now, and taken from an earlier rendering.
+    """
+
+    path: Path
+    record: Path
+    num_frames: int
+    duration_s: float
+    wall_s: float
+    num_made: int
+    num_kept: int
+
+
+def render(
+    storyboard: Storyboard | Path,
+    run: FilmRun | None,
+    out: Path,
+    *,
+    report: Report | None = None,
+    keep_shots: bool = True,
+) -> FilmResult:
+    """Render a film.
+
+    Args:
+        storyboard: it, or the file it stands in.
+        run: the trained run; None opens the one the storyboard names, when it needs one.
+        out: the film's file; its ending chooses the format.
+        report: told in one line, about every two seconds, how far it is.
+        keep_shots: keep the model's frames in a hidden folder beside the film, for the next rendering.
+
+    Returns:
+        What was made. The film has exactly its length times its rate frames.
+
+    Raises:
+        ConfigError: the storyboard, or what it names, has problems; all of them.
+        MediaError: material that cannot be read or ends too early.
+        OutputError: the film cannot be written; nothing stands under its name then.
+    """
+    started_s = time.monotonic()
+    where = str(storyboard) if isinstance(storyboard, Path) else "storyboard"
+    board = load_storyboard(storyboard) if isinstance(storyboard, Path) else storyboard
+    if run is None and any(needs_run(shot) for shot in board.shots):
+        run = _open_run(Path(str(board.run)))
+    check_sources(board, run, where)
+    layout = lay_out(board, _beats_s(board))
+    titles = _Titles(board, layout, where)
+    cache = ShotCache(beside(out, ".shots") if keep_shots else None)
+    run_hash = provenance.hash_of_run(board)
+    canvas = board.canvas
+    with VideoWriter(
+        out, size=(canvas.height, canvas.width), rate=canvas.rate, sound=_sound(board, layout),
+        metadata=provenance.metadata(board),
+    ) as writer, closing(_Composer(board, layout, run, cache, run_hash).frames()) as pictures:  # fmt: skip
+        progress = _Progress(layout.num_frames, report)
+        for number, picture in enumerate(pictures):
+            writer.write(np.asarray(titles.over(picture, number), dtype=np.uint8)[None])
+            progress.told(number + 1)
+    cache.remove_unused()
+    wall_s = time.monotonic() - started_s
+    record = beside(out, ".json")
+    provenance.write_record(
+        provenance.record(board, layout, film=out, path=record, run_hash=run_hash, wall_s=wall_s), record
+    )
+    return FilmResult(
+        out, record, layout.num_frames, float(layout.num_frames / layout.rate), wall_s, cache.num_made, cache.num_kept
+    )
+
+
+def beside(out: Path, suffix: str) -> Path:
+    """The file of the same name beside a film; for a film of single pictures, `film` within their folder."""
+    if "%" in out.name:
+        out = out.with_name("film")
+    return out.with_name(f".{out.stem}{suffix}") if suffix == ".shots" else out.with_suffix(suffix)
+
+
+def _open_run(path: Path) -> FilmRun:
+    from autoreel.generation.run import Run
+
+    return Run.open(path)
+
+
+def read_beats(music: Path, start_s: float, length_s: float) -> Beats:
+    """The beats of a piece of music as it lies under a film of `length_s` seconds, from the film's start on.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    sound = read_sound(music, sample_rate_hz=BEAT_RATE_HZ, channels=1, start_s=start_s, end_s=start_s + length_s)
+    return track_beats(fit(sound, length_s, 0.0, 0.0))
+
+
+def _beats_s(board: Storyboard) -> list[float]:
+    """Only a storyboard that counts in beats needs them."""
+    if board.music is None or board.tempo_bpm is not None or all(shot.beats is None for shot in board.shots):
+        return []
+    # How long the film is, is not known yet: a beat lasts at most 1.5 s, the longest the tracker knows.
+    most_s = sum(shot.length_s if shot.length_s is not None else 1.5 * (shot.beats or 1) for shot in board.shots)
+    beats = read_beats(Path(board.music.file), board.music.start_s, most_s)
+    return [float(at) for at in beats.times_s]
+
+
+def _sound(board: Storyboard, layout: Layout) -> Sound | None:
+    """The music, cut or repeated to the film's length, faded and levelled."""
+    music = board.music
+    if music is None:
+        return None
+    length_s = float(layout.num_frames / layout.rate)
+    sound = read_sound(
+        Path(music.file), sample_rate_hz=SOUND_RATE_HZ, channels=2, start_s=music.start_s,
+        end_s=music.start_s + length_s,
+    )  # fmt: skip
+    share = min(1.0, length_s / max(1e-9, music.fade_in_s + music.fade_out_s))
+    fitted = fit(sound, length_s, music.fade_in_s * share, music.fade_out_s * share)
+    return level(fitted, music.loudness_lufs)
+
+
+@dataclass
+class _Composer:
+    """Puts the shots together: each is opened when it is first seen and closed when it is over."""
+
+    board: Storyboard
+    layout: Layout
+    run: FilmRun | None
+    cache: ShotCache
+    run_hash: str | None
+    _open: dict[int, Iterator[Image.Image]] = field(default_factory=dict)
+
+    def frames(self) -> Iterator[Image.Image]:
+        """Every frame of the film, without its titles."""
+        placed = self.layout.placed
+        current = 0
+        try:
+            for frame in range(self.layout.num_frames):
+                while current + 1 < len(placed) and frame >= _ends(placed, current):
+                    _close(self._open.pop(current))
+                    current += 1
+                yield self._edges(self._picture(current, frame), frame)
+        finally:
+            for pictures in self._open.values():
+                _close(pictures)
+            self._open.clear()
+
+    def _picture(self, current: int, frame: int) -> Image.Image:
+        """What is seen: one shot, or the way from it to the next."""
+        placed = self.layout.placed
+        following = placed[current + 1] if current + 1 < len(placed) else None
+        if following is None or following.into is None or frame < _begins(following):
+            return self._next(current)
+        into, first = following.into, _begins(following)
+        progress = (frame - first + 1) / (following.into_frames + 1)
+        if not following.pre and not placed[current].post:  # a dip: one shot at a time
+            index = current if frame < following.first else current + 1
+            picture = self._next(index)
+            return mix(into.kind, picture, picture, progress, into.color)
+        return mix(into.kind, self._next(current), self._next(current + 1), progress, into.color)
+
+    def _next(self, index: int) -> Image.Image:
+        if index not in self._open:
+            self._open[index] = self._shot(self.layout.placed[index])
+        return next(self._open[index])
+
+    def _shot(self, placed: Placed) -> Iterator[Image.Image]:
+        canvas = self.board.canvas
+        span = Span(placed.num_frames, (canvas.height, canvas.width), (placed.shot.seed or 0) + placed.number)
+        apply = make_filters(placed.shot.effects, span)
+
+        def cached(count: int, make: Callable[[], Iterator[Frames]]) -> Iterator[Frames]:
+            return self.cache.frames(_what_makes(placed, self.run_hash), count, make)
+
+        for number, picture in enumerate(open_source(placed, canvas, self.run, cached)):
+            yield apply(picture, number)
+
+    def _edges(self, picture: Image.Image, frame: int) -> Image.Image:
+        """Out of a colour at the start, into one at the end."""
+        rate, last = self.layout.rate, self.layout.num_frames
+        for fade, gone in ((self.board.opening, frame + 1), (self.board.ending, last - frame - 1)):
+            if fade is not None:
+                length = max(1.0, fade.length_s * float(rate))
+                picture = to_color(picture, fade.color, 1.0 - gone / length)
+        return picture
+
+
+def _begins(placed: Placed) -> int:
+    """The first frame of the transition into a shot."""
+    return placed.first - placed.into_frames // 2
+
+
+def _ends(placed: tuple[Placed, ...], index: int) -> int:
+    """The first frame that shows nothing of a shot any more."""
+    following = placed[index + 1]
+    return _begins(following) + following.into_frames if following.into is not None else following.first
+
+
+def _close(pictures: Any) -> None:
+    close = getattr(pictures, "close", None)
+    if close is not None:
+        close()
+
+
+def _what_makes(placed: Placed, run_hash: str | None) -> dict[str, Any] | None:
+    """Everything that decides the model's frames of a shot; None when it cannot be told."""
+    shot = placed.shot
+    if run_hash is None:
+        return None
+    source = None
+    if shot.source is not None:
+        found = Path(shot.source).stat()
+        source = [shot.source, found.st_size, found.st_mtime_ns]
+    return {"run": run_hash, "verb": shot.verb, "label": shot.label, "seed": shot.seed or 0,
+            "source": source, "in_s": shot.in_s, "out_s": shot.out_s}  # fmt: skip
+
+
+class _Titles:
+    """The titles of a film, each set once, before anything is rendered, so that a wrong one is known at once."""
+
+    def __init__(self, board: Storyboard, layout: Layout, where: str) -> None:
+        self._rate = float(layout.rate)
+        self._set: list[tuple[Title, TitleLayer]] = []
+        size = (board.canvas.height, board.canvas.width)
+        problems = []
+        for number, title in enumerate(board.titles, start=1):
+            if title.start_s * self._rate >= layout.num_frames:
+                problems.append(f"title {number}: starts at {title.start_s:g} s, after the film's end")
+                continue
+            font = Path(title.font) if title.font is not None else None
+            try:
+                layer = render_title(title.text, size=size, scale=title.size, place=title.place,
+                                     color=title.color, font=font)  # fmt: skip
+            except ValueError as error:
+                problems.append(f"title {number}: {error}")
+                continue
+            self._set.append((title, layer))
+        if problems:
+            raise ConfigError(problems, where)
+
+    def over(self, picture: Image.Image, frame: int) -> Image.Image:
+        """The picture with the titles that are shown at this frame."""
+        at_s = frame / self._rate
+        for title, layer in self._set:
+            gone_s, left_s = at_s - title.start_s, title.start_s + title.length_s - at_s
+            if gone_s >= 0 and left_s > 0:
+                edge_s = min(gone_s + 1 / self._rate, left_s)
+                picture = overlay(picture, layer, min(1.0, edge_s / title.fade_s) if title.fade_s else 1.0)
+        return picture
+
+
+class _Progress:
+    """Tells how far a rendering is and how long it still takes."""
+
+    def __init__(self, num_frames: int, report: Report | None) -> None:
+        self._num_frames, self._report = num_frames, report
+        self._started_s = self._told_s = time.monotonic()
+
+    def told(self, done: int) -> None:
+        """Report when it is time to."""
+        now_s = time.monotonic()
+        if self._report is None or (now_s - self._told_s < REPORT_EVERY_S and done < self._num_frames):
+            return
+        self._told_s = now_s
+        left_s = (now_s - self._started_s) / done * (self._num_frames - done)
+        self._report(f"film: {done} of {self._num_frames} frames, {left_s:.0f} s left")

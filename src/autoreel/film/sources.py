@@ -1,0 +1,247 @@
+"""Where a shot's pictures come from: the model, the person's material, a still or a plain card.
+
+    source frames  0   1   2   3   4   5         at the source's own rate
+    film frames    0  1  2  3  4  5  6  7  8     at the film's; each shows the source frame of its time
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from autoreel.clip import Frames
+from autoreel.errors import ConfigError, MediaError, RunError
+from autoreel.film.effects import ReverseEffect, SpeedEffect
+from autoreel.film.layout import Placed
+from autoreel.film.storyboard import Canvas, Shot
+from autoreel.media.decode import decode
+from autoreel.media.probe import probe
+
+CONTEXT_S = 2.0  # of a clip that a shot continues
+HELD_S = 0.1  # a source may end this much early; its last frame is held
+MAX_REVERSED_BYTES = 1 << 30
+
+
+class FilmRun(Protocol):
+    """What a film asks of a trained run; `generation.run.Run` is one."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def rate(self) -> Fraction: ...
+
+    def generate_stream(self, label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]: ...
+    def continue_stream(
+        self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0
+    ) -> Iterator[Frames]: ...
+    def animate_stream(
+        self, picture: Frames, num_frames: int, label: str | None = None, seed: int = 0
+    ) -> Iterator[Frames]: ...
+    def rebuild_stream(self, frames: Iterator[Frames]) -> Iterator[Frames]: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Which source frame each frame of a shot shows.
+
+    Args:
+        num_frames: of the shot, at the film's rate.
+        step: source frames for one film frame: source rate x speed / film rate.
+        is_reversed: the last first.
+    """
+
+    num_frames: int
+    step: Fraction
+    is_reversed: bool
+
+    @classmethod
+    def of(cls, placed: Placed, source_rate: Fraction, film_rate: Fraction) -> Pace:
+        """The pace of a shot with its effects on time."""
+        speed = Fraction(1)
+        for effect in placed.shot.effects:
+            if isinstance(effect, SpeedEffect):
+                speed *= Fraction(str(effect.factor))
+        is_reversed = any(isinstance(effect, ReverseEffect) for effect in placed.shot.effects)
+        return cls(placed.num_frames, source_rate * speed / film_rate, is_reversed)
+
+    @property
+    def num_source(self) -> int:
+        """Source frames needed."""
+        return math.floor((self.num_frames - 1) * self.step) + 1
+
+    def source_index(self, frame: int) -> int:
+        """The source frame that film frame `frame` shows."""
+        index = math.floor(frame * self.step)
+        return self.num_source - 1 - index if self.is_reversed else index
+
+
+def open_source(
+    placed: Placed, canvas: Canvas, run: FilmRun | None, cached: Callable[[int, Callable[[], Iterator[Frames]]],
+    Iterator[Frames]],
+) -> Iterator[Image.Image]:  # fmt: skip
+    """The pictures of a shot before its effects.
+
+    Args:
+        placed: the shot.
+        canvas: what they are fitted to.
+        run: for shots that need a model.
+        cached: called with the number of source frames and what makes them; gives those frames, perhaps from before.
+
+    Returns:
+        Exactly `placed.num_frames` RGB pictures of the canvas's size, at the film's rate.
+
+    Raises:
+        MediaError: the source cannot be read, or ends before the shot does.
+    """
+    shot, rate = placed.shot, canvas.rate
+    if shot.verb == "card":
+        card = Image.new("RGB", (canvas.width, canvas.height), shot.color or canvas.background)
+        return iter([card] * placed.num_frames)
+    if shot.verb == "still":
+        return iter([_still(shot, canvas)] * placed.num_frames)
+    if shot.verb == "material":
+        return _material(placed, canvas)
+    if run is None:
+        raise RunError(f"shot {placed.number}: verb '{shot.verb}' needs a trained run")
+    pace = Pace.of(placed, run.rate, rate)
+    frames = cached(pace.num_source, lambda: _made(shot, run, pace.num_source))
+    return _paced(frames, pace, placed.number, run.rate, Fitter(canvas).fit)
+
+
+def _made(shot: Shot, run: FilmRun, count: int) -> Iterator[Frames]:
+    """`count` frames by the model."""
+    seed = shot.seed or 0
+    if shot.verb == "generate":
+        return run.generate_stream(label=shot.label, num_frames=count, seed=seed)
+    source = Path(str(shot.source))
+    if shot.verb == "animate":
+        picture = _first(source, run.size, shot.in_s or 0.0)
+        return run.animate_stream(picture, num_frames=count, label=shot.label, seed=seed)
+    end_s = shot.out_s
+    if shot.verb == "rebuild":
+        start_s = shot.in_s or 0.0
+        last_s = min(end_s or math.inf, start_s + float((count + 1) / run.rate))
+        chunks = (c.frames for c in decode(source, size=run.size, rate=run.rate, start_s=start_s, end_s=last_s))
+        return run.rebuild_stream(chunks)
+    return _continued(shot, run, count, source)
+
+
+def _continued(shot: Shot, run: FilmRun, count: int, source: Path) -> Iterator[Frames]:
+    """What comes after the clip; the clip itself is not shown."""
+    keep = max(1, round(CONTEXT_S * run.rate))
+    context = np.zeros((0, *run.size, 3), np.uint8)
+    for chunk in decode(source, size=run.size, rate=run.rate, start_s=shot.in_s or 0.0, end_s=shot.out_s):
+        context = np.concatenate([context, chunk.frames])[-keep:]
+    if not len(context):
+        raise MediaError(f"{source}: has no frames between in_s and out_s to continue from")
+    skip = len(context)
+    for frames in run.continue_stream(context, num_frames=count, label=shot.label, seed=shot.seed or 0):
+        if skip < len(frames):
+            yield frames[skip:]
+        skip = max(0, skip - len(frames))
+
+
+def _first(source: Path, size: tuple[int, int] | None, at_s: float) -> Frames:
+    for chunk in decode(source, size=size, start_s=at_s):
+        return chunk.frames[0]
+    raise MediaError(f"{source}: has no frame at {at_s:g} s")
+
+
+def _still(shot: Shot, canvas: Canvas) -> Image.Image:
+    return Fitter(canvas).fit(_first(Path(str(shot.source)), None, shot.in_s or 0.0))
+
+
+def _material(placed: Placed, canvas: Canvas) -> Iterator[Image.Image]:
+    """The person's own footage, decoded at the pace it is shown and near the size it is shown."""
+    shot, source = placed.shot, Path(str(placed.shot.source))
+    pace = Pace.of(placed, canvas.rate, canvas.rate)
+    plain = Pace(placed.num_frames, Fraction(1), pace.is_reversed)  # speed is a matter of the decoder's rate
+    start_s = shot.in_s or 0.0
+    span_s = float((placed.num_frames + 1) * pace.step / canvas.rate)
+    end_s = min(shot.out_s or math.inf, start_s + span_s)
+    fitter, size, how = Fitter(canvas), (canvas.height, canvas.width), "crop"
+    if canvas.fit == "letterbox":
+        info = probe(source)
+        size, how = fitter.scaled_size(info.height, info.width), "stretch"
+    chunks = decode(source, size=size, fit=how, rate=canvas.rate / pace.step, start_s=start_s, end_s=end_s)
+    return _paced((c.frames for c in chunks), plain, placed.number, canvas.rate / pace.step, fitter.fit, str(source))
+
+
+def _paced(
+    chunks: Iterator[Frames], pace: Pace, number: int, source_rate: Fraction, fit: Callable[[Frames], Image.Image],
+    source: str = "the model",
+) -> Iterator[Image.Image]:  # fmt: skip
+    frames = _single(chunks)
+    if pace.is_reversed:
+        frames = iter(_gathered(frames, pace.num_source, number)[::-1])
+    at, shown = -1, None
+    for frame in range(pace.num_frames):
+        wanted = math.floor(frame * pace.step)
+        while at < wanted:
+            following = next(frames, None)
+            if following is None:
+                missing_s = float((pace.num_source - at - 1) / source_rate)
+                if shown is None or missing_s > HELD_S:
+                    raise MediaError(
+                        f"shot {number}: {source} ends {missing_s:.2f} s before the shot does; "
+                        "shorten the shot or its transition, or move its in_s and out_s"
+                    )
+                at = wanted
+                break
+            at += 1
+            if at == wanted:
+                shown = fit(following)
+        assert shown is not None
+        yield shown
+
+
+def _single(chunks: Iterator[Frames]) -> Iterator[Frames]:
+    for chunk in chunks:
+        yield from chunk
+
+
+def _gathered(frames: Iterator[Frames], count: int, number: int) -> list[Frames]:
+    """All frames of a shot that runs backwards: the only shots that are held in memory whole."""
+    gathered: list[Frames] = []
+    for frame in frames:
+        gathered.append(frame)
+        if len(gathered) * frame.nbytes > MAX_REVERSED_BYTES:
+            raise ConfigError([f"shot {number}: too long to run backwards; make it shorter"], "storyboard")
+        if len(gathered) == count:
+            break
+    return gathered
+
+
+class Fitter:
+    """Brings frames of any size to the canvas: covering it, or within it on the background."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = canvas
+
+    def scaled_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that a picture of this size gets, its aspect kept, before it is cropped or framed."""
+        across, down = Fraction(self._canvas.width, width), Fraction(self._canvas.height, height)
+        scale = max(across, down) if self._canvas.fit == "crop" else min(across, down)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def fit(self, frame: Frames) -> Image.Image:
+        """uint8 (H, W, 3) to an RGB picture of the canvas's size."""
+        canvas, picture = self._canvas, Image.fromarray(np.ascontiguousarray(frame))
+        height, width = self.scaled_size(picture.height, picture.width)
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        if picture.size == (canvas.width, canvas.height):
+            return picture
+        left, top = (canvas.width - width) // 2, (canvas.height - height) // 2
+        result = Image.new("RGB", (canvas.width, canvas.height), canvas.background)
+        result.paste(picture, (left, top))  # a part that lies outside is cut away
+        return result
