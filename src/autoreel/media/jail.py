@@ -194,8 +194,9 @@ class _Job:
             raise MediaError(f"decoding it takes longer than {self._limits.wall_s:g} s")
         try:
             message = channel.recv(_MAX_MESSAGE_BYTES)
-        except OSError:
-            message = b""
+        except ConnectionResetError:
+            # A child that ends without reading our last answer resets the channel; what it had sent still lies in it.
+            message = channel.recv(_MAX_MESSAGE_BYTES)
         if not message:
             raise MediaError(self._why_it_died(lifeline))
         try:

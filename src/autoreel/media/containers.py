@@ -1,0 +1,159 @@
+"""Video and sound muxed into MP4, QuickTime, Matroska and WebM files. The pictures are ours, so this runs without a jail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from autoreel.clip import Frames, Sound
+from autoreel.errors import translate_os_error
+from autoreel.media.sound import resample
+
+CONTAINER_SUFFIXES: dict[str, tuple[str, ...]] = {
+    ".mp4": ("h264",), ".m4v": ("h264",), ".mov": ("h264",), ".mkv": ("h264", "vp9"), ".webm": ("vp9",),
+}  # fmt: skip
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_THREADS = 4  # fixed: what an encoder writes depends on it, and should not depend on the machine
+
+
+class ContainerSink:
+    """An open container file with one video and at most one sound stream.
+
+    Args:
+        part: the file that is written.
+        final: its later name, for messages.
+        codec: `h264` or `vp9`.
+        size: (height, width) of the pictures.
+        rate: pictures per second.
+        factor: the encoder's constant rate factor.
+        sound: what is heard; made as long as the pictures.
+        metadata: title, comment and the like.
+    """
+
+    def __init__(
+        self, part: Path, final: Path, codec: str, size: tuple[int, int], rate: Fraction, factor: int,
+        sound: Sound | None, metadata: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        self._final, self._rate = final, rate
+        self._num_frames = 0
+        suffix = final.suffix.lower()
+        options = {"movflags": "+faststart"} if _FORMATS[suffix] in ("mp4", "mov") else {}
+        with self._writing():
+            # "file:" keeps a name that looks like an address from being one.
+            self._container: Any = av.open(
+                f"file:{part.absolute()}", mode="w", format=_FORMATS[suffix], container_options=options
+            )
+        self._container.metadata.update(metadata)
+        # 4:2:0 pairs rows and columns. VP9 carries odd sizes itself.
+        self._pad = (size[0] % 2, size[1] % 2) if codec == "h264" else (0, 0)
+        self._video = self._video_stream(codec, (size[0] + self._pad[0], size[1] + self._pad[1]), factor)
+        self._sound = _SoundTrack(self._container, sound, "libopus" if codec == "vp9" else "aac") if sound else None
+        self._reformatter = VideoReformatter()
+
+    def _video_stream(self, codec: str, size: tuple[int, int], factor: int) -> Any:
+        if codec == "h264":
+            # High profile and 4:2:0 is what browsers, phones and televisions play.
+            options = {"crf": str(factor), "preset": "medium", "profile": "high"}
+        else:
+            options = {"crf": str(factor), "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"}
+        stream = self._container.add_stream("libx264" if codec == "h264" else "libvpx-vp9", rate=self._rate, options=options)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = 1 / self._rate
+        context.thread_count = _THREADS
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        return stream
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise translate_os_error(error, self._final) from error
+            raise translate_os_error(OSError(0, str(error)), self._final) from error
+
+    def write(self, frames: Frames) -> None:
+        """Encode pictures, and the sound up to their end."""
+        with self._writing():
+            for picture in frames:
+                self._container.mux(self._video.encode(self._frame(picture)))
+                self._num_frames += 1
+            if self._sound is not None:
+                self._sound.write_until(self._num_frames / self._rate)
+
+    def _frame(self, picture: NDArray[np.uint8]) -> Any:
+        if self._pad != (0, 0):
+            picture = np.pad(picture, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
+        source = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame = self._reformatter.reformat(
+            source, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP, threads=1,
+        )  # fmt: skip
+        frame.pts, frame.time_base = self._num_frames, 1 / self._rate
+        return frame
+
+    def finish(self) -> None:
+        """Flush both encoders and write the index."""
+        with self._writing():
+            self._container.mux(self._video.encode(None))
+            if self._sound is not None:
+                self._sound.finish(self._num_frames / self._rate)
+            self._container.close()
+
+    def abandon(self) -> None:
+        """Close the file; what it holds does not matter any more."""
+        try:
+            self._container.close()
+        except (av.error.FFmpegError, ValueError):
+            pass  # a second error about a file that is thrown away says nothing new
+
+
+class _SoundTrack:
+    """Encodes sound in step with the pictures, so that the file is interleaved and memory stays small."""
+
+    def __init__(self, container: Any, sound: Sound, codec: str) -> None:
+        if codec == "libopus" or sound.sample_rate_hz not in _AAC_RATES:
+            sound = resample(sound, 48000)
+        self._container, self._sound = container, sound
+        channels = sound.samples.shape[1]
+        self._layout = "mono" if channels == 1 else "stereo"
+        self._stream = container.add_stream(codec, rate=sound.sample_rate_hz, layout=self._layout)
+        self._stream.bit_rate = 96000 * channels
+        self._position = 0
+
+    def write_until(self, time_s: Fraction) -> None:
+        """Encode whole blocks that end before a time."""
+        size = 1024
+        while (self._position + size) <= int(time_s * self._sound.sample_rate_hz):
+            self._encode(size)
+
+    def finish(self, time_s: Fraction) -> None:
+        """Encode up to exactly this time; silence where the sound has ended."""
+        self.write_until(time_s)
+        rest = round(time_s * self._sound.sample_rate_hz) - self._position
+        if rest > 0:
+            self._encode(rest)
+        self._container.mux(self._stream.encode(None))
+
+    def _encode(self, size: int) -> None:
+        rate = self._sound.sample_rate_hz
+        block = self._sound.samples[self._position : self._position + size]
+        if len(block) < size:
+            block = np.pad(block, ((0, size - len(block)), (0, 0)))
+        planes = np.ascontiguousarray(np.clip(block, -1, 1).T, np.float32)
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=self._layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, self._position, Fraction(1, rate)
+        self._position += size
+        self._container.mux(self._stream.encode(frame))

@@ -1,0 +1,200 @@
+"""Pictures and sound into files: complete or not at all.
+
+    .mp4 .mov .mkv   H.264 and AAC, plays everywhere
+    .webm            VP9 and Opus
+    .gif             a palette made for the whole clip
+    frames/          PNG files 00000.png, 00001.png and so on; or a pattern such as frames/%05d.png
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from autoreel.clip import Frames, Sound
+from autoreel.errors import UsageError
+from autoreel.media.containers import CONTAINER_SUFFIXES, ContainerSink
+from autoreel.media.stills import GifSink, PngSink
+from autoreel.runs import atomic_path
+
+Quality = Literal["draft", "good", "best"]
+# Constant rate factors, where 0 is lossless; VP9's scale is coarser.
+_H264_FACTORS = {"draft": 26, "good": 18, "best": 12}
+_VP9_FACTORS = {"draft": 40, "good": 28, "best": 18}
+_PATTERN = re.compile(r"^[^%]*%0?\d*d[^%]*\.png$")
+
+
+class Sink(Protocol):
+    """Something that takes pictures and becomes a file."""
+
+    def write(self, frames: Frames) -> None:
+        """Take pictures (n, H, W, 3)."""
+
+    def finish(self) -> None:
+        """Write what is left and close; the file is complete after this."""
+
+    def abandon(self) -> None:
+        """Close without finishing; the file is thrown away."""
+
+
+class VideoWriter:
+    """Write a video as a context manager; the file has its name only once the block has ended well.
+
+    Args:
+        path: its ending chooses the format; a folder (no ending, or a slash at the end) takes PNG files.
+        size: (height, width) in pixels; H.264 has even sizes only, an odd one repeats its last row or column.
+        rate: pictures per second.
+        quality: `draft`, `good`, `best`, or the encoder's own constant rate factor (H.264 0 to 51, VP9 0 to 63).
+        sound: cut or padded with silence to the length of the pictures; GIF and PNG files hold none and leave it out.
+        metadata: title, comment, artist, date and the like.
+        codec: `auto`, `h264` or `vp9`.
+
+    Raises:
+        UsageError: an ending, size, rate or codec that cannot be meant.
+        OutputError: on entering, writing or leaving: no permission, disk full; nothing stands under the name then.
+    """
+
+    def __init__(
+        self, path: str | Path, size: tuple[int, int], rate: Fraction | int, *, quality: Quality | int = "good",
+        sound: Sound | None = None, metadata: Mapping[str, str] | None = None, codec: Literal["auto", "h264", "vp9"] = "auto",
+    ) -> None:  # fmt: skip
+        self.path = Path(path)
+        self.size = (int(size[0]), int(size[1]))
+        self.rate = Fraction(rate)
+        self.num_frames = 0
+        if min(self.size) < 1 or max(self.size) > 16384:
+            raise UsageError(f"size is {self.size}; give (height, width) of 1 to 16384 pixels each")
+        if not 0 < self.rate <= 1000:
+            raise UsageError(f"rate is {self.rate}; give pictures per second above 0 and up to 1000")
+        self._pattern = _png_pattern(path)
+        self._codec = _codec_for(self.path, codec) if self._pattern is None else "png"
+        self._factor = _factor(quality, self._codec)
+        self._sound, self._metadata = sound, dict(metadata or {})
+        self._stack = ExitStack()
+        self._sink: Sink | None = None
+
+    @property
+    def duration_s(self) -> Fraction:
+        """Length of what has been written so far."""
+        return self.num_frames / self.rate
+
+    def __enter__(self) -> Self:
+        pattern = self._pattern
+        if pattern is not None:
+            part = self._stack.enter_context(atomic_path(pattern.parent, folder=True))
+            self._sink = PngSink(part / pattern.name, self._metadata)
+            return self
+        part = self._stack.enter_context(atomic_path(self.path))
+        if self._codec == "gif":
+            self._sink = GifSink(part, self.path, self.size, self.rate)
+        else:
+            self._sink = ContainerSink(
+                part, self.path, self._codec, self.size, self.rate, self._factor, self._sound, self._metadata
+            )
+        return self
+
+    def write(self, frames: Frames) -> None:
+        """Add pictures.
+
+        Args:
+            frames: uint8 (n, H, W, 3) of the writer's size, sRGB; or one picture (H, W, 3).
+        """
+        if self._sink is None:
+            raise UsageError("the writer is not open; use it in a with statement")
+        if frames.ndim == 3:
+            frames = frames[None]
+        if frames.dtype != np.uint8 or frames.shape[1:] != (*self.size, 3):
+            raise UsageError(f"frames are {frames.dtype} {frames.shape}; this file takes uint8 (n, {self.size[0]}, {self.size[1]}, 3)")
+        if len(frames):
+            self._sink.write(frames)
+            self.num_frames += len(frames)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sink, self._sink = self._sink, None
+        assert sink is not None
+        if kind is not None:
+            with self._stack:
+                sink.abandon()
+                self._stack.pop_all().__exit__(kind, error, trace)
+            return
+        with self._stack:
+            if self.num_frames == 0:
+                sink.abandon()
+                raise UsageError(f"{self.path}: not one picture was written")
+            sink.finish()
+
+
+def _png_pattern(path: str | Path) -> Path | None:
+    """Where PNG files go as folder/pattern, or None for a single file."""
+    name = str(path)
+    if name.endswith(".png"):
+        if not _PATTERN.match(Path(name).name):
+            raise UsageError(f"{name}: pictures need many files; give a folder, or a pattern such as frames/%05d.png")
+        return Path(name)
+    if name.endswith("/") or not Path(name).suffix:
+        return Path(name) / "%05d.png"
+    return None
+
+
+def _codec_for(path: Path, codec: str) -> str:
+    suffix = path.suffix.lower()
+    if suffix == ".gif" and codec == "auto":
+        return "gif"
+    allowed = CONTAINER_SUFFIXES.get(suffix)
+    if allowed is None:
+        known = ", ".join([*CONTAINER_SUFFIXES, ".gif"])
+        raise UsageError(f"{path}: '{suffix}' is no ending that can be written; use {known}, or a folder for PNG files")
+    if codec == "auto":
+        return allowed[0]
+    if codec not in allowed:
+        raise UsageError(f"{path}: {suffix} files hold {' or '.join(allowed)}, not {codec}")
+    return codec
+
+
+def _factor(quality: Quality | int, codec: str) -> int:
+    factors = _VP9_FACTORS if codec == "vp9" else _H264_FACTORS
+    if isinstance(quality, int):
+        top = 63 if codec == "vp9" else 51
+        if not 0 <= quality <= top:
+            raise UsageError(f"quality is {quality}; give draft, good, best or a factor from 0 (best) to {top}")
+        return quality
+    if quality not in factors:
+        raise UsageError(f"quality is {quality!r}; give draft, good, best or a number")
+    return factors[quality]
+
+
+def write_strip(path: str | Path, frames: Frames, columns: int | None = None, gap: int = 2) -> None:
+    """Pictures beside each other as one PNG, to look at.
+
+    Args:
+        path: ends in .png.
+        frames: uint8 (n, H, W, 3).
+        columns: pictures in a row; None for all in one row.
+        gap: black pixels between them.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise UsageError(f"frames must be uint8 (n, H, W, 3) with n of at least 1, not {frames.dtype} {frames.shape}")
+    num, height, width, _ = frames.shape
+    columns = num if columns is None else max(1, min(columns, num))
+    rows = -(-num // columns)
+    sheet: NDArray[np.uint8] = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), np.uint8)
+    for index, frame in enumerate(frames):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = frame
+    with atomic_path(Path(path)) as part:
+        Image.fromarray(sheet).save(part, format="PNG")
