@@ -24,6 +24,7 @@ from autoreel.errors import DivergedError, OutputError, StoppedError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, Place
+from autoreel.training.previews import draw_curve
 from autoreel.training.progress import Display, MetricsLog, figures
 from autoreel.training.stage import NonFiniteError, Stage
 from autoreel.training.watch import MAX_REWINDS, Watch
@@ -128,6 +129,7 @@ def run_stage(
         try:
             run.path("samples").mkdir(exist_ok=True)
             stage.preview(run.path("samples"), step)
+            draw_curve(run.path("samples") / f"{stage.name}-curve.png", run.metrics(), stage.name)
         except OSError as error:  # a picture is not worth the training; a disk that stays full is met at the save
             display.note(f"no preview this time: {error}")
         showing.done(began_s, elapsed_s())
