@@ -1,4 +1,4 @@
-"""Where the tests find real footage: the folder `shared` beside the repository. Tests that need it skip where it is absent."""
+"""Where tests find real footage: the folder `shared` beside the repository. Without it they skip."""
 
 from pathlib import Path
 

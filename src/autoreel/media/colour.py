@@ -1,7 +1,7 @@
 """High dynamic range and wide gamut pictures to standard ones (BT.709 primaries, display gamma).
 
-High dynamic range says how much light; a standard screen has less of it. The curve of ITU-R BT.2390 (5.4.1) leaves dark and
-middle tones as they are and bends the highlights into what is left.
+High dynamic range says how much light; a standard screen has less of it. The curve of ITU-R BT.2390 (5.4.1) leaves
+dark and middle tones as they are and bends the highlights into what is left.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ DISPLAY_GAMMA = 2.4  # ITU-R BT.1886
 # Linear light, from wide primaries to BT.709 (D65 white in all three).
 _TO_BT709 = {
     PRIMARIES_BT2020: np.array(
-        [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]], np.float32
+        [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]],
+        np.float32,
     ),
     PRIMARIES_P3: np.array(
-        [[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]], np.float32
+        [[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]],
+        np.float32,
     ),
 }
 
@@ -65,7 +67,8 @@ def to_standard(frame: NDArray[np.uint16], transfer: int, primaries: int) -> NDA
     if transfer == TRANSFER_HLG:
         # The scene's light becomes the screen's: BT.2100 table 5, gamma 1.2 on luminance at 1000 nits.
         luminance = linear @ np.array([0.2627, 0.6780, 0.0593], np.float32)
-        linear = linear * (np.maximum(luminance, 1e-6) ** np.float32(0.2))[..., None] * np.float32(PEAK_NITS / WHITE_NITS)
+        gain = np.maximum(luminance, 1e-6) ** np.float32(0.2) * np.float32(PEAK_NITS / WHITE_NITS)
+        linear = linear * gain[..., None]
     matrix = _TO_BT709.get(primaries)
     if matrix is not None:
         linear = np.maximum(linear @ matrix.T, 0)

@@ -1,7 +1,8 @@
-"""Video and sound muxed into MP4, QuickTime, Matroska and WebM files. The pictures are ours, so this runs without a jail."""
+"""Video and sound muxed into MP4, QuickTime, Matroska and WebM files. The pictures are ours: no jail."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -65,7 +66,8 @@ class ContainerSink:
             options = {"crf": str(factor), "preset": "medium", "profile": "high"}
         else:
             options = {"crf": str(factor), "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"}
-        stream = self._container.add_stream("libx264" if codec == "h264" else "libvpx-vp9", rate=self._rate, options=options)
+        encoder = "libx264" if codec == "h264" else "libvpx-vp9"
+        stream = self._container.add_stream(encoder, rate=self._rate, options=options)
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -114,10 +116,8 @@ class ContainerSink:
 
     def abandon(self) -> None:
         """Close the file; what it holds does not matter any more."""
-        try:
+        with contextlib.suppress(av.error.FFmpegError, ValueError):  # a second error about a lost file says nothing new
             self._container.close()
-        except (av.error.FFmpegError, ValueError):
-            pass  # a second error about a file that is thrown away says nothing new
 
 
 class _SoundTrack:

@@ -19,16 +19,18 @@ from autoreel.media.limits import Limits
 from autoreel.media.probe import probe
 
 __all__ = [
-    "IMAGE_SUFFIXES", "MEDIA_SUFFIXES", "SOUND_SUFFIXES", "FrameChunk", "Limits", "decode", "decode_images", "first_frame",
-    "read_clip", "read_sound",
+    "IMAGE_SUFFIXES", "MEDIA_SUFFIXES", "SOUND_SUFFIXES", "FrameChunk", "Limits", "decode", "decode_images",
+    "first_frame", "read_clip", "read_sound",
 ]  # fmt: skip
 
-MEDIA_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .flv .wmv .asf .ogv .3gp .3g2 .mxf .dv .vob .gif .apng "
-    ".y4m .ivf".split()
-)
-IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .webp .bmp .tif .tiff .ppm .pgm".split())
-SOUND_SUFFIXES = frozenset(".wav .flac .mp3 .m4a .aac .ogg .oga .opus .wma .aif .aiff .ac3 .caf".split())
+MEDIA_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".flv", ".wmv",
+    ".asf", ".ogv", ".3gp", ".3g2", ".mxf", ".dv", ".vob", ".gif", ".apng", ".y4m", ".ivf",
+})  # fmt: skip
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"})
+SOUND_SUFFIXES = frozenset({
+    ".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".ac3", ".caf",
+})  # fmt: skip
 
 _CHUNK_BYTES = 8 << 20
 _CHUNK_FRAMES = 64
@@ -59,13 +61,14 @@ def decode(
 ) -> Iterator[FrameChunk]:
     """Decode a video (or one image) in the jail, in order of presentation, as it is meant to be seen.
 
-    Turned and mirrored by its display matrix, with square pixels, deinterlaced, high dynamic range brought to standard, alpha
-    over black, resized by area averaging.
+    Turned and mirrored by its display matrix, with square pixels, deinterlaced, high dynamic range brought to standard,
+    alpha over black, resized by area averaging.
 
     Args:
         path: any file, trusted or not.
         size: (height, width) of the result in pixels; None for the size as shown.
-        fit: `crop` fills the size and cuts what stands over, `letterbox` keeps all and adds black, `stretch` ignores aspect.
+        fit: `crop` fills the size and cuts what stands over, `letterbox` keeps all and adds black, `stretch` does
+            neither and ignores aspect.
         rate: pictures per second of the result; None for the file's own times.
         start_s, end_s: only what is shown in [start_s, end_s), in seconds from the file's start.
         limits: what it may cost.
@@ -86,7 +89,9 @@ def _check(
     size: tuple[int, int] | None, rate: Fraction | None, start_s: float, end_s: float | None, limits: Limits
 ) -> None:
     if size is not None and not (min(size) >= 1 and size[0] * size[1] <= limits.max_pixels):
-        raise UsageError(f"size is {size}; give (height, width) of at least 1 and at most {limits.max_pixels} pixels together")
+        raise UsageError(
+            f"size is {size}; give (height, width) of at least 1, at most {limits.max_pixels} pixels in all"
+        )
     if rate is not None and not 0 < rate <= 1000:
         raise UsageError(f"rate is {rate}; give pictures per second above 0 and up to 1000")
     if start_s < 0 or (end_s is not None and end_s <= start_s):
@@ -170,8 +175,9 @@ def decode_images(
 
 
 def read_clip(
-    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, fit: Fit = "crop", rate: Fraction | None = None,
-    start_s: float = 0.0, end_s: float | None = None, with_sound: bool = False, limits: Limits | None = None,
+    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, fit: Fit = "crop",
+    rate: Fraction | None = None, start_s: float = 0.0, end_s: float | None = None, with_sound: bool = False,
+    limits: Limits | None = None,
 ) -> Clip:  # fmt: skip
     """A whole video in memory.
 
@@ -214,8 +220,8 @@ def read_sound(
         path: any file, trusted or not.
         sample_rate_hz: of the result, 8000 to 192000.
         channels: 1 or 2; more are mixed down, one is doubled.
-        start_s, end_s: only what sounds in [start_s, end_s), in seconds from the file's start; what the file lacks there
-            is left out at the end and silent at the start.
+        start_s, end_s: only what sounds in [start_s, end_s), in seconds from the file's start; where the sound begins
+            later there is silence, where it ends earlier the result is shorter.
         limits: what it may cost.
 
     Raises:

@@ -1,9 +1,9 @@
 """Pictures and sound into files: complete or not at all.
 
-    .mp4 .mov .mkv   H.264 and AAC, plays everywhere
-    .webm            VP9 and Opus
-    .gif             a palette made for the whole clip
-    frames/          PNG files 00000.png, 00001.png and so on; or a pattern such as frames/%05d.png
+.mp4 .mov .mkv   H.264 and AAC, plays everywhere
+.webm            VP9 and Opus
+.gif             a palette made for the whole clip
+frames/          PNG files 00000.png, 00001.png and so on; or a pattern such as frames/%05d.png
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ Quality = Literal["draft", "good", "best"]
 # Constant rate factors, where 0 is lossless; VP9's scale is coarser.
 _H264_FACTORS = {"draft": 26, "good": 18, "best": 12}
 _VP9_FACTORS = {"draft": 40, "good": 28, "best": 18}
+METADATA_KEYS = frozenset(  # what every container keeps under its own name for it
+    {"title", "artist", "album", "comment", "description", "date", "genre", "copyright", "composer"}
+)
 _PATTERN = re.compile(r"^[^%]*%0?\d*d[^%]*\.png$")
 
 
@@ -55,7 +58,7 @@ class VideoWriter:
         rate: pictures per second.
         quality: `draft`, `good`, `best`, or the encoder's own constant rate factor (H.264 0 to 51, VP9 0 to 63).
         sound: cut or padded with silence to the length of the pictures; GIF and PNG files hold none and leave it out.
-        metadata: title, comment, artist, date and the like.
+        metadata: title, artist, album, comment, description, date, genre, copyright, composer; GIF files hold none.
         codec: `auto`, `h264` or `vp9`.
 
     Raises:
@@ -65,7 +68,8 @@ class VideoWriter:
 
     def __init__(
         self, path: str | Path, size: tuple[int, int], rate: Fraction | int, *, quality: Quality | int = "good",
-        sound: Sound | None = None, metadata: Mapping[str, str] | None = None, codec: Literal["auto", "h264", "vp9"] = "auto",
+        sound: Sound | None = None, metadata: Mapping[str, str] | None = None,
+        codec: Literal["auto", "h264", "vp9"] = "auto",
     ) -> None:  # fmt: skip
         self.path = Path(path)
         self.size = (int(size[0]), int(size[1]))
@@ -79,6 +83,9 @@ class VideoWriter:
         self._codec = _codec_for(self.path, codec) if self._pattern is None else "png"
         self._factor = _factor(quality, self._codec)
         self._sound, self._metadata = sound, dict(metadata or {})
+        unknown = sorted(set(self._metadata) - METADATA_KEYS)
+        if unknown:
+            raise UsageError(f"metadata {', '.join(unknown)} cannot be kept; use {', '.join(sorted(METADATA_KEYS))}")
         self._stack = ExitStack()
         self._sink: Sink | None = None
 
@@ -113,7 +120,8 @@ class VideoWriter:
         if frames.ndim == 3:
             frames = frames[None]
         if frames.dtype != np.uint8 or frames.shape[1:] != (*self.size, 3):
-            raise UsageError(f"frames are {frames.dtype} {frames.shape}; this file takes uint8 (n, {self.size[0]}, {self.size[1]}, 3)")
+            wanted = f"uint8 (n, {self.size[0]}, {self.size[1]}, 3)"
+            raise UsageError(f"frames are {frames.dtype} {frames.shape}; this file takes {wanted}")
         if len(frames):
             self._sink.write(frames)
             self.num_frames += len(frames)
@@ -124,9 +132,8 @@ class VideoWriter:
         sink, self._sink = self._sink, None
         assert sink is not None
         if kind is not None:
-            with self._stack:
-                sink.abandon()
-                self._stack.pop_all().__exit__(kind, error, trace)
+            sink.abandon()
+            self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
             if self.num_frames == 0:

@@ -1,4 +1,4 @@
-"""Where each picture's pixels go: turned as its display matrix says, square pixels, cropped or letterboxed. Pure functions.
+"""Where each picture's pixels go: turned as its display matrix says, square, cropped or letterboxed. Pure functions.
 
     coded picture  --crop-->  --scale-->  --turn-->  --bars-->  (height, width) as asked for
 
@@ -35,7 +35,7 @@ class Orientation:
 
     @property
     def rotation_deg(self) -> int:
-        """Clockwise turn of a picture that is not mirrored; of a mirrored one, the turn after mirroring left to right."""
+        """Clockwise turn; of a mirrored picture, the one after mirroring left to right."""
         if self.transpose:
             return 90 if self.flip_horizontal else 270
         return 180 if self.flip_vertical else 0
@@ -119,9 +119,7 @@ class Plan:
         return result
 
 
-def plan(
-    height: int, width: int, aspect: Fraction, orientation: Orientation, size: tuple[int, int], fit: Fit
-) -> Plan:
+def plan(height: int, width: int, aspect: Fraction, orientation: Orientation, size: tuple[int, int], fit: Fit) -> Plan:
     """Fit a coded picture into a size.
 
     Args:
@@ -129,7 +127,8 @@ def plan(
         aspect: a pixel's width over its height.
         orientation: how it is to be turned.
         size: (height, width) asked for.
-        fit: `crop` fills the size and cuts what stands over, `letterbox` keeps all and adds black, `stretch` ignores aspect.
+        fit: `crop` fills the size and cuts what stands over, `letterbox` keeps all and adds black, `stretch` does
+            neither and ignores aspect.
     """
     goal_height, goal_width = (size[1], size[0]) if orientation.transpose else size
     whole = (0, 0, height, width)

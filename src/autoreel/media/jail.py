@@ -3,13 +3,14 @@
     parent: opens the file, holds the clock, checks every number it is told, copies pictures out of shared memory
     child:  has the open file, a channel and the shared memory; no path, no network, no program, bounded in everything
 
-The child is forked from a warm process (`zygote.py`) by which layers took (`sandbox.py`) is said. Where neither Landlock
-nor seccomp is offered, files are refused unless the person said `--unsafe-no-jail`.
+The child is forked from a warm process (`zygote.py`), which locks itself in (`sandbox.py`) and says which layers took.
+Where neither Landlock nor seccomp is offered, files are refused unless the person said `--unsafe-no-jail`.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import json
 import math
@@ -36,7 +37,7 @@ from autoreel.media.limits import Limits
 
 UNSAFE_VARIABLE = "AUTOREEL_UNSAFE_NO_JAIL"
 _START_S = 60.0  # a cold disk can be slow
-_NUM_SLOTS = 2  # as in zygote.py, which is not imported: it loads every decoder
+_NUM_SLOTS = 2  # as in child.py, which is not imported: it loads every decoder
 _MAX_MESSAGE_BYTES = 1 << 16
 _unsafe = False
 
@@ -176,10 +177,8 @@ class _Job:
                     yield header["info"]
                     continue
                 yield self._copied(header, view)
-                try:
+                with contextlib.suppress(OSError):  # the child may have ended after its last chunk, which is read next
                     channel.send(b"1")
-                except OSError:
-                    pass  # the child may have ended after its last chunk; the next message says how
         finally:
             channel.close()
             lifeline.close()
@@ -230,7 +229,8 @@ class _Job:
             or not isinstance(shape, list)
             or len(shape) not in (2, 4)
             or not all(type(n) is int and n > 0 for n in shape)
-            or slot not in range(_NUM_SLOTS)
+            or type(slot) is not int
+            or not 0 <= slot < _NUM_SLOTS
             or math.prod(shape) * (1 if pictures else 4) > self._slot_bytes
             or (pictures and (shape[3] != 3 or not isinstance(times, list) or len(times) != shape[0]))
             or not all(type(t) is float and math.isfinite(t) for t in times)

@@ -1,12 +1,13 @@
-"""What the jailed child does with one file: open it without a name, and find out what it is. Never called on untrusted files
-outside the jail (`jail.py`).
+"""What the jailed child does with one file: open it without a name, and find out what it is. Never called on untrusted
+files outside the jail (`jail.py`).
 
-FFmpeg opens other files and addresses when an input has a name that leads there. Here an input has none: a file object with
-only read, seek and tell, no protocol, and a list of the containers and codecs that may be opened.
+FFmpeg opens other files and addresses when an input has a name that leads there. Here an input has none: a file object
+with only read, seek and tell, no protocol, and a list of the containers and codecs that may be opened.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ from autoreel.errors import MediaError
 from autoreel.media.geometry import Orientation, display_size, orientation_of, sane_aspect
 from autoreel.media.limits import CODECS, CONTAINERS, Limits
 
-# What escapes PyAV on damaged files, beside its own errors: missing streams and codec contexts (IndexError, AttributeError,
-# TypeError), text that is not UTF-8, sizes that cannot be allocated, times that overflow.
+# What escapes PyAV on damaged files, beside its own errors: missing streams and codec contexts (IndexError,
+# AttributeError, TypeError), text that is not UTF-8, sizes that cannot be allocated, times that overflow.
 DAMAGE = (
     av.error.FFmpegError, IndexError, AttributeError, TypeError, UnicodeError, ValueError, MemoryError, OverflowError,
     ZeroDivisionError, AssertionError, NotImplementedError, RuntimeError, OSError, EOFError, KeyError,
@@ -85,13 +86,19 @@ def opened(descriptor: int, limits: Limits) -> Iterator[av.container.InputContai
 
 def reason_of(error: BaseException) -> str:
     """One line about an error, without the file's name: FFmpeg's own words where it has any."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "it needs more memory than is allowed"
     if isinstance(error, av.error.FFmpegError):
-        log = error.log
-        said = f"{log[2].strip()}" if log and log[2].strip() else (error.strerror or type(error).__name__)
-        return printable(said)
+        log: Any = error.log
+        said = printable(log[2]) if log else ""
+        return _PLAIN.get(said, said or printable(error.strerror or type(error).__name__))
     return printable(f"{type(error).__name__}: {error}")
+
+
+_PLAIN = {
+    "moov atom not found": "it has no index (moov atom); it is cut off or no video",
+    "EBML header parsing failed": "it has no Matroska header",
+}
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -111,7 +118,8 @@ def video_stream(container: av.container.InputContainer) -> av.video.stream.Vide
     known = [s for s in streams if s.codec_context is not None]
     if not known:
         raise MediaError("its video codec is unknown")
-    return known[0]
+    first: av.video.stream.VideoStream = known[0]
+    return first
 
 
 _COVER = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -138,13 +146,13 @@ def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction:
 def orientation(frame: av.VideoFrame) -> Orientation:
     """How a decoded frame is to be turned."""
     try:
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV knows fewer kinds of side data than FFmpeg, and reading one reads them all
-        turn = frame.rotation % 360
-        return {90: Orientation(True, False, True), 180: Orientation(False, True, True), 270: Orientation(True, True)}.get(
-            turn, Orientation()
-        )
-    return orientation_of(bytes(matrix) if matrix is not None else None)
+        quarters = frame.rotation // 90 % 4  # anticlockwise
+        return (Orientation(), Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True))[
+            quarters
+        ]
+    return orientation_of(None if matrix is None else bytes(matrix))
 
 
 def nominal_rate(stream: av.video.stream.VideoStream) -> Fraction | None:

@@ -31,26 +31,27 @@ _ARCHITECTURES: dict[str, tuple[int, dict[str, int]]] = {
     "x86_64": (
         0xC000003E,
         {
-            "read": 0, "write": 1, "close": 3, "fstat": 5, "poll": 7, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11,
-            "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "pread64": 17, "readv": 19, "writev": 20,
-            "sched_yield": 24, "mremap": 25, "madvise": 28, "nanosleep": 35, "getpid": 39, "clone": 56, "exit": 60,
-            "gettimeofday": 96, "getrusage": 98, "sysinfo": 99, "times": 100, "sigaltstack": 131, "prctl": 157, "gettid": 186,
-            "futex": 202, "sched_getaffinity": 204, "set_tid_address": 218, "restart_syscall": 219, "clock_gettime": 228,
-            "clock_getres": 229, "clock_nanosleep": 230, "exit_group": 231, "ppoll": 271, "set_robust_list": 273,
-            "prlimit64": 302, "getrandom": 318, "membarrier": 324, "rseq": 334, "clone3": 435,
+            "read": 0, "write": 1, "close": 3, "fstat": 5, "poll": 7, "lseek": 8, "mmap": 9, "mprotect": 10,
+            "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "pread64": 17,
+            "readv": 19, "writev": 20, "sched_yield": 24, "mremap": 25, "madvise": 28, "nanosleep": 35, "getpid":
+            39, "clone": 56, "exit": 60, "gettimeofday": 96, "getrusage": 98, "sysinfo": 99, "times": 100,
+            "sigaltstack": 131, "prctl": 157, "gettid": 186, "futex": 202, "sched_getaffinity": 204,
+            "set_tid_address": 218, "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229,
+            "clock_nanosleep": 230, "exit_group": 231, "ppoll": 271, "set_robust_list": 273, "prlimit64": 302,
+            "getrandom": 318, "membarrier": 324, "rseq": 334, "clone3": 435,
         },
     ),
     "aarch64": (
         0xC00000B7,
         {
-            "read": 63, "write": 64, "close": 57, "fstat": 80, "lseek": 62, "mmap": 222, "mprotect": 226, "munmap": 215,
-            "brk": 214, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "pread64": 67, "readv": 65,
-            "writev": 66, "sched_yield": 124, "mremap": 216, "madvise": 233, "nanosleep": 101, "getpid": 172, "clone": 220,
-            "exit": 93, "gettimeofday": 169, "getrusage": 165, "sysinfo": 179, "times": 153, "sigaltstack": 132,
-            "prctl": 167, "gettid": 178, "futex": 98, "sched_getaffinity": 123, "set_tid_address": 96,
-            "restart_syscall": 128, "clock_gettime": 113, "clock_getres": 114, "clock_nanosleep": 115, "exit_group": 94,
-            "ppoll": 73, "set_robust_list": 99, "prlimit64": 261, "getrandom": 278, "membarrier": 283, "rseq": 293,
-            "clone3": 435,
+            "read": 63, "write": 64, "close": 57, "fstat": 80, "lseek": 62, "mmap": 222, "mprotect": 226, "munmap":
+            215, "brk": 214, "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "pread64": 67,
+            "readv": 65, "writev": 66, "sched_yield": 124, "mremap": 216, "madvise": 233, "nanosleep": 101,
+            "getpid": 172, "clone": 220, "exit": 93, "gettimeofday": 169, "getrusage": 165, "sysinfo": 179, "times":
+            153, "sigaltstack": 132, "prctl": 167, "gettid": 178, "futex": 98, "sched_getaffinity": 123,
+            "set_tid_address": 96, "restart_syscall": 128, "clock_gettime": 113, "clock_getres": 114,
+            "clock_nanosleep": 115, "exit_group": 94, "ppoll": 73, "set_robust_list": 99, "prlimit64": 261,
+            "getrandom": 278, "membarrier": 283, "rseq": 293, "clone3": 435,
         },
     ),
 }  # fmt: skip
@@ -146,8 +147,8 @@ def seccomp() -> bool:
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     holder = ctypes.create_string_buffer(header, len(header))
-    result = _libc().prctl(_PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(holder), ctypes.c_ulong(0), ctypes.c_ulong(0))
-    return bool(result == 0)
+    nothing = ctypes.c_ulong(0)
+    return bool(_libc().prctl(_PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(holder), nothing, nothing) == 0)
 
 
 # Classic BPF (linux/filter.h): load a word of seccomp_data, compare, answer.

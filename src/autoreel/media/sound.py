@@ -1,4 +1,4 @@
-"""Sound as numbers: to another rate, to a length, mixed, measured as ears do, and levelled. Pure functions on `Sound`."""
+"""Sound as numbers: to another rate, to a length, mixed, measured as ears do, levelled. Pure functions on `Sound`."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def resample(sound: Sound, sample_rate_hz: int) -> Sound:
         np.ascontiguousarray(sound.samples, np.float32).reshape(1, -1), format="flt", layout=layout
     )
     frame.sample_rate = sound.sample_rate_hz
-    blocks = [f.to_ndarray().reshape(-1, channels) for f in [*resampler.resample(frame), *resampler.resample(None)]]
+    resampled: list[Any] = [*resampler.resample(frame), *resampler.resample(None)]
+    blocks = [np.zeros((0, channels), np.float32), *(f.to_ndarray().reshape(-1, channels) for f in resampled)]
     wanted = round(len(sound.samples) * Fraction(sample_rate_hz, sound.sample_rate_hz))
-    return Sound(_cut(np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32), wanted), sample_rate_hz)
+    return Sound(_cut(np.concatenate(blocks), wanted), sample_rate_hz)
 
 
 def _cut(samples: NDArray[np.float32], length: int) -> NDArray[np.float32]:
@@ -99,7 +100,9 @@ def _repeated(samples: NDArray[np.float32], length: int, overlap: int) -> NDArra
     return result
 
 
-def mix(sounds: Sequence[Sound], gains_db: Sequence[float] | None = None, offsets_s: Sequence[float] | None = None) -> Sound:
+def mix(
+    sounds: Sequence[Sound], gains_db: Sequence[float] | None = None, offsets_s: Sequence[float] | None = None
+) -> Sound:
     """Sounds over each other, as long as the one that ends last. The sum is not limited; see `level`.
 
     Args:
@@ -150,7 +153,7 @@ def loudness_lufs(sound: Sound) -> float:
 
 
 def _k_weighted(samples: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
-    """The two filters of BS.1770 annex 1 for any rate, applied by FFT (their ringing lasts far less than the padding)."""
+    """The two filters of BS.1770 annex 1 for any rate, applied by FFT; their ringing fits into the padding."""
     length = 1 << (len(samples) + rate - 1).bit_length()
     z = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)  # one step of delay at each frequency
     response = np.ones_like(z)

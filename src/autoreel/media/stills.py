@@ -61,18 +61,21 @@ class GifSink:
 
     def __init__(self, part: Path, final: Path, size: tuple[int, int], rate: Fraction) -> None:
         self._part, self._final, self._size, self._rate = part, final, size, rate
-        self._waiting = tempfile.TemporaryFile(dir=part.parent)
+        self._waiting = tempfile.TemporaryFile(dir=part.parent)  # noqa: SIM115 - closed by finish and abandon
         self._num_frames = 0
         self._palette = av.filter.Graph()
         self._palette.threads = 1
         self._palette.link_nodes(
-            self._source(self._palette, "rgb24"), self._palette.add("palettegen", "reserve_transparent=0:stats_mode=full"),
+            self._source(self._palette, "rgb24"),
+            self._palette.add("palettegen", "reserve_transparent=0:stats_mode=full"),
             self._palette.add("buffersink"),
         ).configure()  # fmt: skip
 
     def _source(self, graph: av.filter.Graph, pixel_format: str, size: tuple[int, int] | None = None) -> Any:
         height, width = size or self._size
-        return graph.add_buffer(width=width, height=height, format=pixel_format, time_base=1 / self._rate)
+        return graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat(pixel_format), time_base=1 / self._rate
+        )
 
     def write(self, frames: Frames) -> None:
         """Count colours and put the pictures aside."""

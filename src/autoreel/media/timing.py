@@ -40,7 +40,7 @@ class Resampler(Generic[ItemT]):
             yield from self._shown(held, index)
 
     def finish(self, duration_s: Fraction) -> Iterator[tuple[Fraction, ItemT]]:
-        """The last picture, for as long as it lasts; left out where rounding leaves it no place, unless it is the only one."""
+        """The last picture, for as long as it lasts; left out where rounding leaves it no place, but one is given."""
         held, self._held = self._held, None
         if held is not None:
             yield from self._shown(held, max(1, round((self._last + duration_s) * self.rate)))

@@ -1,4 +1,4 @@
-"""The sound of one file, as floating-point samples at the rate that is asked for. Runs in the jailed child; see `reader.py`."""
+"""The sound of one file, as samples at the rate that is asked for. Runs in the jailed child; see `reader.py`."""
 
 from __future__ import annotations
 
