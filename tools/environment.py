@@ -108,8 +108,8 @@ def make_venv() -> None:
     VENV.mkdir()
     (VENV / MARKER).touch()
     uv = shutil.which("uv")
-    interpreter = [uv, "venv", "--quiet", "--allow-existing", "--seed", "--python", sys.executable, str(VENV)]
-    if uv and attempt("virtual environment (uv)", interpreter):
+    options = ["--quiet", "--allow-existing", "--seed", "--python", sys.executable]
+    if uv and attempt("virtual environment (uv)", [uv, "venv", *options, str(VENV)]):
         return
     if importlib.util.find_spec("ensurepip") is None:
         hint = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"

@@ -8,20 +8,23 @@
 from __future__ import annotations
 
 import os
+import wave
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoreel.clip import Frames, Sound
 from autoreel.data import sample_ad, sample_romance, sample_travel
-from autoreel.errors import UsageError
+from autoreel.errors import UsageError, translate_os_error
 from autoreel.media.encode import VideoWriter
+from autoreel.runs import atomic_path
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Renderer = Callable[[int, int, int, int, int, float], Iterator[Array]]
 
 KINDS: dict[str, Renderer] = {
@@ -69,6 +72,11 @@ def render_sample_footage(
         raise UsageError("sample footage needs at least one clip, one frame and 16 pixels a side")
     jobs = [(folder / kind / f"{kind}-{n}.mp4", kind, n) for kind in kinds for n in range(clips_per_kind)]
     missing = [job for job in jobs if not job[0].exists()]
+    for kind in kinds:
+        try:
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise translate_os_error(error, folder / kind) from error
     done = len(jobs) - len(missing)
     # Threads are enough: numpy and the encoder work outside the interpreter's lock, and a script needs no main guard.
     with ThreadPoolExecutor(min(os.cpu_count() or 1, len(missing) or 1)) as pool:
@@ -174,6 +182,20 @@ def sample_music(length_s: float = 60.0, seed: int = 0, sample_rate_hz: int = 48
     return Sound(np.ascontiguousarray(samples * (0.7 / max(1e-6, float(np.abs(samples).max())))), sample_rate_hz)
 
 
+def write_sample_music(path: Path, length_s: float = 60.0, seed: int = 0) -> None:
+    """Write `sample_music` to a 16-bit WAV file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    sound = sample_music(length_s, seed)
+    with atomic_path(path) as part, wave.open(str(part), "wb") as file:
+        file.setnchannels(sound.samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(sound.sample_rate_hz)
+        file.writeframes((sound.samples * 32767).round().astype("<i2").tobytes())
+
+
 def _time(length_s: float, sample_rate_hz: int) -> Array:
     return np.arange(round(length_s * sample_rate_hz), dtype=np.float32) / sample_rate_hz
 
@@ -182,14 +204,14 @@ def _pad(frequency_hz: float, length_s: float, sample_rate_hz: int) -> Array:
     t = _time(length_s, sample_rate_hz)
     swell = np.sin(np.pi * t / length_s) ** 0.7
     partials = [(k, detune) for k in (1, 2, 3) for detune in (0.997, 1.003)]
-    wave = sum(np.sin(2 * np.pi * frequency_hz * k * detune * t) / k**1.6 for k, detune in partials)
-    return np.asarray(wave * swell, np.float32)
+    tone = sum(np.sin(2 * np.pi * frequency_hz * k * detune * t) / k**1.6 for k, detune in partials)
+    return np.asarray(tone * swell, np.float32)
 
 
 def _pluck(frequency_hz: float, length_s: float, decay: float, sample_rate_hz: int) -> Array:
     t = _time(length_s, sample_rate_hz)
-    wave = sum(np.sin(2 * np.pi * frequency_hz * k * t) * np.exp(-decay * k**0.8 * t) / k for k in (1, 2, 3, 4))
-    return np.asarray(wave * (t / 0.004).clip(0, 1) * ((length_s - t) / 0.05).clip(0, 1), np.float32)
+    tone = sum(np.sin(2 * np.pi * frequency_hz * k * t) * np.exp(-decay * k**0.8 * t) / k for k in (1, 2, 3, 4))
+    return np.asarray(tone * (t / 0.004).clip(0, 1) * ((length_s - t) / 0.05).clip(0, 1), np.float32)
 
 
 def _drum(sample_rate_hz: int) -> Array:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Distance = Callable[[Array, Array, Array], Array]
 
 
@@ -122,7 +123,7 @@ def _room(product: Product, origin: Array, rays: Array, angle: float) -> Array:
     image += (0.35 * rim)[:, None] * light
     shadow = 0.72 * np.exp(-((radius / 0.40) ** 3)) + 0.30 * np.exp(-(((x + 0.32) ** 2 + (z + 0.1) ** 2) / 0.30))
     image *= (1 - down * shadow.clip(0, 0.85))[:, None]
-    return image.astype(np.float32)
+    return np.asarray(image, np.float32)
 
 
 def _trace(product: Product, origin: Array, rays: Array, angle: float, pixel: float) -> tuple[Array, Array, Array]:
@@ -273,7 +274,7 @@ def _speaker(x: Array, y: Array, z: Array) -> Array:
     tweeter = np.maximum(np.hypot(x, y - 0.72) - 0.09, np.abs(z - 0.26) - 0.03)
     body = np.maximum(body, -np.minimum(cone, tweeter))
     dome = np.sqrt(x**2 + (y - 0.33) ** 2 + (z - 0.19) ** 2) - 0.085
-    return np.minimum(body, dome)
+    return np.asarray(np.minimum(body, dome), np.float32)
 
 
 def _speaker_paint(x: Array, y: Array, z: Array) -> Array:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from autoreel.film.director import direct
 from autoreel.film.document import save_storyboard
 from autoreel.film.renderer import FilmResult, beside, read_beats, render
 from autoreel.film.storyboard import Canvas, Storyboard
+from autoreel.generation.clips import make_parent
 from autoreel.runs import RunFolder
 from autoreel.training.begin import Wishes, open_run, prepare_into
 from autoreel.training.budget import Budget
@@ -49,8 +50,8 @@ class Commission:
     out: Path
     run: Path | None = None
     length_s: float = 60.0
-    budget: Budget = Budget(seconds=1200.0)
-    wishes: Wishes = Wishes()
+    budget: Budget = field(default_factory=lambda: Budget(seconds=1200.0))
+    wishes: Wishes = field(default_factory=Wishes)
     music: Path | None = None
     title: str | None = None
     sample: bool = False
@@ -62,12 +63,13 @@ class Commission:
         return self.run if self.run is not None else beside(self.out, ".run")
 
 
-def make_film(commission: Commission, *, report: Report | None = None) -> FilmResult:
+def make_film(commission: Commission, *, report: Report | None = None, bars: bool = False) -> FilmResult:
     """Prepare, train, direct and render.
 
     Args:
         commission: what is wanted.
-        report: told each step in a line; None shows the training as a bar on a terminal.
+        report: told each step in a line.
+        bars: show the training on the error stream instead, as a bar where that is a terminal.
 
     Raises:
         AutoreelError: any; everything done so far is kept, and the same call goes on.
@@ -76,6 +78,7 @@ def make_film(commission: Commission, *, report: Report | None = None) -> FilmRe
         raise UsageError("give a folder of footage, or --sample to use footage that the program makes, not both")
     say = report or (lambda line: None)
     wishes, budget = commission.wishes, commission.budget
+    make_parent(commission.out)
     folder = open_run(commission.run_path, wishes, budget, device=commission.device, report=say)
     sources, music = commission.sources, commission.music
     if commission.sample:
@@ -85,14 +88,14 @@ def make_film(commission: Commission, *, report: Report | None = None) -> FilmRe
     from autoreel.generation.run import Run  # torch, from here on
     from autoreel.training.train import begin, train
 
-    train(begin(folder.root, store), store, budget=budget, report=report, device=commission.device)
+    train(begin(folder.root, store), store, budget=budget, report=None if bars else say, device=commission.device)
     run = Run.open(folder.root, device=commission.device)
     storyboard = write_storyboard(
         folder.root, run, length_s=commission.length_s, music=music, title=commission.title, seed=wishes.seed or 0
     )
     path = save_storyboard(storyboard, beside(commission.out, ".toml"))
     say(f"{path}: the storyboard, {len(storyboard.shots)} shots; edit it and run: autoreel film {path}")
-    return render(storyboard, run, commission.out, report=report)
+    return render(storyboard, run, commission.out, report=say)
 
 
 def write_storyboard(
