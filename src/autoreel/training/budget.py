@@ -41,7 +41,8 @@ class Budget:
         if (self.seconds is not None and not 0 < self.seconds < float("inf")) or (
             self.steps is not None and self.steps <= 0
         ):
-            raise UsageError(f"a budget must be above zero, not {self}")
+            given = self.seconds if self.steps is None else self.steps
+            raise UsageError(f"a budget must be above zero and finite, not {given}")
 
     @classmethod
     def parse(cls, text: str) -> Budget:

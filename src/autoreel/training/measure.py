@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -84,14 +85,15 @@ class NoiseFootage(FootageStore):
     def __init__(self, config: Config) -> None:
         num_frames = 4 * config.training.codec_frames
         shots = [
-            {"id": side, "source": side, "source_hash": side, "label": None, "split": side, "num_frames": num_frames,
-             "group": side, "offset": 0}
+            Shot(id=side, source=side, source_hash=side, label=None, split=side, num_frames=num_frames,
+                 group=None, start_s=0.0, offset=0)
             for side in ("train", "validation")
         ]  # fmt: skip
         super().__init__(
             Path("noise"),
             {
-                "size": [config.data.height, config.data.width], "rate": "25", "labels": [], "shots": shots,
+                "size": [config.data.height, config.data.width], "rate": "25", "labels": [],
+                "shots": [asdict(shot) for shot in shots],
                 "config": {}, "hash": "noise", "key": "", "how_split": "noise", "num_rejects": 0, "shards": {},
             },
         )  # fmt: skip

@@ -1,0 +1,195 @@
+"""Both stages within one budget: order, shares, resuming, refusing."""
+
+import threading
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.toy import ToyStage, toy_config
+
+from autoreel.config import Config
+from autoreel.errors import RunError, RunLockedError, StoppedError, UsageError
+from autoreel.runs import RunFolder, layout_of
+from autoreel.training import measure, train
+from autoreel.training.budget import Budget
+from autoreel.training.checkpoint import capture
+from autoreel.training.measure import NoiseFootage, fastest_threads, step_seconds
+from autoreel.training.train import BuildStage, begin
+
+
+class Bench:
+    """A run folder with toy stages, and what a person would have read."""
+
+    def __init__(self, path: Path, **training: object) -> None:
+        self.config = toy_config(**training)
+        self.store = NoiseFootage(self.config)
+        self.run = begin(path, self.store, self.config)
+        self.built: list[ToyStage] = []
+        self.lines: list[str] = []
+        self.codec_seed = 0
+
+    def builders(self) -> Mapping[str, BuildStage]:
+        def build(name: str) -> BuildStage:
+            def make(run: RunFolder, store: object, device: torch.device) -> ToyStage:
+                self.built.append(ToyStage(seed=self.codec_seed if name == "codec" else 1, name=name))
+                return self.built[-1]
+
+            return make
+
+        return {"codec": build("codec"), "prior": build("prior")}
+
+    def train(self, budget: Budget, stage: str = "all", stop: threading.Event | None = None) -> list[str]:
+        """Train; returns the lines, and the stages are in `built`."""
+        self.built.clear()
+        self.lines.clear()
+        train.train(
+            RunFolder.open(self.run.root), self.store, budget=budget, stage=stage,
+            report=self.lines.append, stop=stop, builders=self.builders(),
+        )  # fmt: skip
+        return self.lines
+
+    def steps(self) -> dict[str, int]:
+        return {stage.name: len(stage.steps) for stage in self.built}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "run", codec_share=0.25)
+
+
+def test_the_codec_comes_first_and_each_gets_its_share(bench: Bench) -> None:
+    bench.train(Budget(steps=20))
+    assert bench.steps() == {"codec": 5, "prior": 15}
+    run = RunFolder.open(bench.run.root)
+    assert {name: (state.done, state.step) for name, state in run.manifest.stages.items()} == {
+        "codec": (True, 5), "prior": (True, 15),
+    }  # fmt: skip
+    assert run.manifest.stages["prior"].codec_hash == run.manifest.codec_hash is not None
+    for stage in bench.built:
+        exported = stage.export().tensors
+        loaded = run.load_weights(f"{stage.name}.safetensors", layout_of(exported))
+        assert all(torch.equal(loaded[name], value) for name, value in exported.items())
+
+
+def test_what_is_known_of_the_footage_is_in_the_run(bench: Bench) -> None:
+    manifest = RunFolder.open(bench.run.root).manifest
+    assert (manifest.size, manifest.rate) == ((64, 64), Fraction(25))
+    assert (manifest.labels, manifest.data_hash) == ((), "noise")
+
+
+def test_given_again_it_says_so_and_a_larger_budget_goes_on(bench: Bench) -> None:
+    bench.train(Budget(steps=20))
+    lines = bench.train(Budget(steps=20))
+    assert bench.built == []
+    assert [line for line in lines if "already trained" in line] == lines[-2:]
+    bench.train(Budget(steps=20), stage="codec")
+    assert bench.steps() == {"codec": 15}  # the whole budget is that stage's, and 5 steps are taken already
+
+
+def test_a_prior_begins_again_when_its_codec_has_changed(bench: Bench) -> None:
+    bench.train(Budget(steps=20))
+    bench.train(Budget(steps=20), stage="codec")
+    assert "prior.safetensors" not in RunFolder.open(bench.run.root).manifest.weights
+    lines = bench.train(Budget(steps=20))
+    assert bench.steps() == {"prior": 15}
+    assert any("the codec has changed" in line for line in lines)
+
+
+def test_a_stop_in_the_prior_does_not_train_the_codec_again(bench: Bench) -> None:
+    stop = threading.Event()
+
+    class Stopping(ToyStage):
+        def step(self, step: int, progress: float) -> dict[str, float]:
+            if step == 7 and self.name == "prior":
+                stop.set()
+            return super().step(step, progress)
+
+    builders = {name: lambda run, store, device, name=name: Stopping(name=name) for name in ("codec", "prior")}
+    with pytest.raises(StoppedError, match="stopped in the prior at step 8"):
+        train.train(
+            bench.run, bench.store, budget=Budget(steps=20), stop=stop, report=print, builders=builders
+        )  # fmt: skip
+    bench.train(Budget(steps=20))
+    assert bench.steps() == {"prior": 7}
+
+
+def test_a_prior_needs_a_codec(bench: Bench) -> None:
+    with pytest.raises(RunError, match="no trained codec"):
+        bench.train(Budget(steps=20), stage="prior")
+
+
+def test_other_footage_is_refused(bench: Bench, tmp_path: Path) -> None:
+    bench.store.hash = "other"
+    with pytest.raises(RunError, match="other footage"):
+        bench.train(Budget(steps=20))
+    config = Config.model_validate({"data": {"height": 32, "width": 48}})
+    with pytest.raises(RunError, match=r"64x64 pixels, this footage is prepared at 48x32"):
+        begin(bench.run.root, NoiseFootage(config))
+
+
+def test_one_writer_at_a_time(bench: Bench) -> None:
+    with bench.run.lock(), pytest.raises(RunLockedError, match="being written by another process"):
+        bench.train(Budget(steps=20))
+
+
+def test_an_unknown_stage_or_device_is_refused(bench: Bench) -> None:
+    with pytest.raises(UsageError, match="unknown stage 'decoder'"):
+        bench.train(Budget(steps=20), stage="decoder")
+    with pytest.raises(UsageError, match="unknown device"):
+        train.train(bench.run, bench.store, budget=Budget(steps=2), device="abacus", report=print)
+
+
+def test_a_change_of_version_is_said(bench: Bench) -> None:
+    bench.run.update(versions={**bench.run.manifest.versions, "torch": "1.0"})
+    assert any("torch 1.0 ->" in line and "no longer bit for bit" in line for line in bench.train(Budget(steps=4)))
+
+
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_measuring_changes_nothing(monkeypatch: pytest.MonkeyPatch, steps_before: int) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    times = iter([1.0, 2.0])
+
+    def timed(stage: ToyStage) -> float:
+        assert step_seconds(stage) > 0
+        return next(times)
+
+    monkeypatch.setattr(measure, "step_seconds", timed)
+    stage = ToyStage()
+    for step in range(steps_before):
+        stage.step(step, 0.0)
+    before = capture(stage, copy=True)
+    assert fastest_threads(stage) == (2, {2: 1.0, 1: 2.0})
+    after = capture(stage)
+    assert len(stage.steps) > steps_before
+    assert before.plain == after.plain
+    assert before.tensors.keys() == after.tensors.keys()
+    assert all(torch.equal(value, after.tensors[name]) for name, value in before.tensors.items())
+
+
+def test_threads_are_measured_once_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path / "run", threads=0)
+    asked: list[str] = []
+
+    def measured(stage: ToyStage) -> tuple[int, dict[int, float]]:
+        asked.append(stage.name)
+        return 1, {2: 1.5, 1: 1.0}
+
+    monkeypatch.setattr(train, "fastest_threads", measured)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    before = torch.get_num_threads()
+    lines = bench.train(Budget(steps=400))
+    assert asked == ["codec"]
+    assert "training with 1 thread (measured: 2: 1.50 s/step, 1: 1.00 s/step)" in lines
+    assert RunFolder.open(bench.run.root).manifest.threads == 1
+    assert torch.get_num_threads() == before
+
+
+def test_auto_takes_the_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "codec_step_s", lambda config, device: {"small": 0.2, "base": 3.0}[config.preset])
+    lines: list[str] = []
+    assert train.auto_config(Budget.parse("20m"), device="cpu", report=lines.append).preset == "small"
+    assert train.auto_config(Budget.parse("1m"), device="cpu", report=lines.append).preset == "tiny"
+    assert lines[0] == "preset small for 20m00s (measured: small 0.20 s/step, base 3.00 s/step)"

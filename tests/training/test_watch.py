@@ -1,0 +1,70 @@
+"""When the watch calls for going back."""
+
+import json
+
+from autoreel.training.watch import ENOUGH, MAX_SKIPS, SPIKE_STEPS, Watch
+
+
+def steady(watch: Watch, steps: int, first: int = 0, loss: float = 1.0) -> int:
+    """Show it so many steps; returns the next one's number."""
+    for step in range(first, first + steps):
+        watch.see(step, loss)
+    return first + steps
+
+
+def test_a_single_bad_step_is_forgotten() -> None:
+    watch = Watch()
+    step = steady(watch, 50)
+    watch.skip(step)
+    assert watch.troubled and watch.trouble_since == 50
+    steady(watch, 1, step + 1)
+    assert not watch.troubled and watch.skips == 0
+
+
+def test_steps_that_are_not_finite_in_a_row() -> None:
+    watch = Watch()
+    for step in range(MAX_SKIPS):
+        assert not watch.must_go_back
+        watch.skip(step)
+    assert watch.must_go_back
+    watch.went_back()
+    assert not watch.must_go_back and not watch.troubled and watch.rewinds == 1
+
+
+def test_a_loss_far_over_the_median_for_long_enough() -> None:
+    watch = Watch()
+    step = steady(watch, ENOUGH)
+    step = steady(watch, SPIKE_STEPS - 1, step, loss=5.1)
+    assert watch.troubled and not watch.must_go_back
+    steady(watch, 1, step, loss=5.1)
+    assert watch.must_go_back and watch.trouble_since == ENOUGH
+
+
+def test_a_spike_that_comes_back_by_itself_is_none() -> None:
+    watch = Watch()
+    step = steady(watch, ENOUGH)
+    for _ in range(5):
+        step = steady(watch, SPIKE_STEPS - 1, step, loss=6.0)
+        step = steady(watch, 1, step)
+    assert not watch.must_go_back and not watch.troubled
+
+
+def test_the_beginning_and_losses_below_zero_are_not_judged() -> None:
+    young, negative = Watch(), Watch()
+    step = steady(young, ENOUGH - 1)
+    steady(young, 1, step, loss=1e9)
+    assert not young.troubled
+    step = steady(negative, 100, loss=-1.0)
+    steady(negative, 100, step, loss=50.0)
+    assert not negative.must_go_back
+
+
+def test_its_state_survives_json() -> None:
+    watch = Watch()
+    step = steady(watch, 30)
+    watch.went_back()
+    step = steady(watch, 3, step, loss=9.0)
+    again = Watch.from_state(json.loads(json.dumps(watch.state())))
+    for one in (watch, again):
+        steady(one, SPIKE_STEPS - 3, step, loss=9.0)
+    assert again.must_go_back and again.state() == watch.state()
