@@ -38,13 +38,13 @@ class DataConfig(Strict):
 class CodecConfig(Strict):
     """The video autoencoder. See models/codec.py for what each part does."""
 
-    family: Literal["gan", "ae", "vae", "vae-gan"] = "vae-gan"
+    family: Literal["ae", "vae", "vae-gan"] = "vae-gan"
     temporal_stride: Literal[1, 4] = 4
     spatial_stride: Literal[8, 16] = 8
     latent_channels: Annotated[int, Field(ge=4, le=32)] = 8
-    widths: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = (128, 256, 384)  # at 1/2, 1/4, 1/8 (and 1/16)
-    encoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 2, 2)
-    decoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (2, 3, 3)
+    widths: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = (64, 128, 256)  # at 1/2, 1/4, 1/8 (and 1/16)
+    encoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 1, 1)
+    decoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 2, 2)
 
     @model_validator(mode="after")
     def _stages_match(self) -> Self:
@@ -66,12 +66,12 @@ class DiscriminatorConfig(Strict):
 class ObjectiveConfig(Strict):
     """Weights of the loss terms; a weight of zero leaves the term out."""
 
-    reconstruction: Literal["l1", "l2", "charbonnier"] = "l1"
+    reconstruction: Literal["l1", "l2", "charbonnier"] = "charbonnier"
     difference_weight: Annotated[float, Field(ge=0)] = 0.5
     kl_weight: Annotated[float, Field(ge=0)] = 2e-5  # per latent element
-    adversarial_weight: Annotated[float, Field(ge=0)] = 0.1  # share of the reconstruction's gradient norm
-    feature_weight: Annotated[float, Field(ge=0)] = 0.1
-    r1_weight: Annotated[float, Field(ge=0)] = 1.0
+    adversarial_weight: Annotated[float, Field(ge=0)] = 0.5  # share of the reconstruction's gradient norm
+    feature_weight: Annotated[float, Field(ge=0)] = 1.0
+    r1_weight: Annotated[float, Field(ge=0)] = 0.02
     r1_every: Annotated[int, Field(ge=1)] = 16
 
 
@@ -100,7 +100,8 @@ class TrainingConfig(Strict):
     adversary_start: Annotated[float, Field(ge=0, le=1)] = 0.8  # share of the codec's budget after which it joins
     codec_batch: Annotated[int, Field(ge=1)] = 4
     codec_frames: Annotated[int, Field(ge=1)] = 17
-    codec_rate: Annotated[float, Field(gt=0)] = 1e-3
+    codec_rate: Annotated[float, Field(gt=0)] = 4e-3
+    discriminator_rate: Annotated[float, Field(gt=0)] = 3e-4
     prior_batch: Annotated[int, Field(ge=1)] = 32
     prior_rate: Annotated[float, Field(gt=0)] = 1e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
@@ -128,8 +129,11 @@ PRESETS: dict[str, Config] = {
         preset="small",
         data=DataConfig(height=128, width=128),
         codec=CodecConfig(
-            spatial_stride=16, latent_channels=16, widths=(64, 128, 256, 384),
-            encoder_depths=(1, 1, 2, 2), decoder_depths=(1, 2, 3, 3),
+            spatial_stride=16,
+            latent_channels=16,
+            widths=(48, 96, 192, 320),
+            encoder_depths=(1, 1, 1, 1),
+            decoder_depths=(1, 1, 2, 2),
         ),
         prior=PriorConfig(width=320, patch=1),
     ),
@@ -137,8 +141,11 @@ PRESETS: dict[str, Config] = {
         preset="base",
         data=DataConfig(height=256, width=256),
         codec=CodecConfig(
-            spatial_stride=16, latent_channels=16, widths=(96, 192, 384, 512),
-            encoder_depths=(1, 2, 2, 2), decoder_depths=(2, 3, 3, 3),
+            spatial_stride=16,
+            latent_channels=16,
+            widths=(64, 128, 256, 512),
+            encoder_depths=(1, 1, 2, 2),
+            decoder_depths=(1, 2, 3, 3),
         ),
         prior=PriorConfig(width=512, depth=12, heads=8, patch=1),
     ),

@@ -62,7 +62,8 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor, groups: int, cache: Cache | None) -> Tensor:
         s = self.shifted
-        x_BGhwC = x.permute(0, 2, 3, 1).unflatten(0, (-1, groups))
+        x_BGhwC = x.permute(0, 2, 3, 1)
+        x_BGhwC = x_BGhwC.reshape(-1, groups, *x_BGhwC.shape[1:])
         before = None if cache is None else cache.get(self.name)
         if before is None:
             before = x_BGhwC.new_zeros(*x_BGhwC[:, :1].shape[:-1], s)
@@ -86,7 +87,20 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, groups: int, cache: Cache | None) -> Tensor:
         h = self.shift(F.silu(x), groups, cache)
-        return x + self.conv2(F.silu(self.conv1(h)))
+        out: Tensor = x + self.conv2(F.silu(self.conv1(h)))
+        return out
+
+
+class ResBlocks(nn.ModuleList):
+    """`depth` residual blocks in a row."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__(ResBlock(width) for _ in range(depth))
+
+    def forward(self, x: Tensor, groups: int, cache: Cache | None) -> Tensor:
+        for block in self:
+            x = block(x, groups, cache)
+        return x
 
 
 class Down(nn.Module):
@@ -97,7 +111,8 @@ class Down(nn.Module):
         self.conv = Conv(4 * width_in, width_out, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pixel_unshuffle(x, 2))
+        out: Tensor = self.conv(F.pixel_unshuffle(x, 2))
+        return out
 
 
 class Up(nn.Module):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoreel.config import CodecConfig
-from autoreel.models.blocks import Cache, Conv, Down, ResBlock, TemporalShift, Up
+from autoreel.models.blocks import Cache, Conv, Down, ResBlocks, TemporalShift, Up
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ class Encoder(nn.Module):
         widths = config.widths
         self.stem = Conv(12 * config.temporal_stride, widths[0])
         self.stages = nn.ModuleList(
-            nn.ModuleList(ResBlock(width) for _ in range(depth))
-            for width, depth in zip(widths, config.encoder_depths, strict=True)
+            ResBlocks(width, depth) for width, depth in zip(widths, config.encoder_depths, strict=True)
         )
         self.downs = nn.ModuleList(Down(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.head = Conv(widths[-1], 2 * config.latent_channels, gain=0.0)
@@ -72,9 +71,9 @@ class Encoder(nn.Module):
         for i, stage in enumerate(self.stages):
             if i:
                 x = self.downs[i - 1](x)
-            for block in stage:  # type: ignore[union-attr]
-                x = block(x, groups, cache)
-        return self.head(F.silu(x)).float()
+            x = stage(x, groups, cache)
+        moments: Tensor = self.head(F.silu(x))
+        return moments.float()
 
 
 class Decoder(nn.Module):
@@ -85,8 +84,7 @@ class Decoder(nn.Module):
         widths = config.widths[::-1]
         self.stem = Conv(config.latent_channels, widths[0])
         self.stages = nn.ModuleList(
-            nn.ModuleList(ResBlock(width) for _ in range(depth))
-            for width, depth in zip(widths, config.decoder_depths[::-1], strict=True)
+            ResBlocks(width, depth) for width, depth in zip(widths, config.decoder_depths[::-1], strict=True)
         )
         self.ups = nn.ModuleList(Up(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.head = Conv(widths[-1], 12 * config.temporal_stride, gain=0.0)
@@ -96,8 +94,7 @@ class Decoder(nn.Module):
         for i, stage in enumerate(self.stages):
             if i:
                 x = self.ups[i - 1](x)
-            for block in stage:  # type: ignore[union-attr]
-                x = block(x, groups, cache)
+            x = stage(x, groups, cache)
         return F.pixel_shuffle(self.head(F.silu(x)).float(), 2)
 
 
@@ -257,7 +254,7 @@ def unfold(x: Tensor, groups: int, t: int) -> Tensor:
 
 def unfold_latent(x: Tensor, groups: int) -> Tensor:
     """(B * G, C, h, w) to (B, C, G, h, w)."""
-    return x.unflatten(0, (-1, groups)).transpose(1, 2)
+    return x.reshape(-1, groups, *x.shape[1:]).transpose(1, 2)
 
 
 def channels_last(x: Tensor) -> Tensor:
