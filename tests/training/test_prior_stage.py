@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -41,6 +42,7 @@ class FakeStore:
     hash: str = "one"
     size: tuple[int, int] = (16, 16)
     labels: tuple[str, ...] = ("left", "right")
+    rate: Fraction = Fraction(25)
 
     def split(self, name: str) -> tuple[FakeShot, ...]:
         shots = (FakeShot(30, "left"), FakeShot(21, "right"), FakeShot(5, None))
@@ -184,7 +186,7 @@ def test_looking_changes_nothing(make_stage: Callable[[], PriorStage], tmp_path:
     randomness = torch.get_rng_state()
     assert stage.validate() == stage.validate()
     stage.preview(tmp_path / "samples", 1)
-    assert [path.suffix for path in (tmp_path / "samples").iterdir()] == [".png"]
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["prior-000001.png", "prior.mp4"]
     assert all(torch.equal(before[name], tensor) for name, tensor in state(stage).items())
     assert torch.equal(randomness, torch.get_rng_state())
     stage.step(1, 0.0)  # nothing of the look is left that a gradient would stumble over

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,12 @@ from autoreel.data.store import FootageStore
 from autoreel.generation.rollout import Sampling, roll_out
 from autoreel.generation.sampler import level_shift, shift_levels
 from autoreel.generation.timeline import NO_LABEL, generate
-from autoreel.media.encode import write_strip
 from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import Prior
 from autoreel.runs import RunFolder
 from autoreel.training.latents import LatentWindows, cached_latents
+from autoreel.training.previews import write_clip, write_rows
 from autoreel.training.stage import Export, NonFiniteError, step_generator
 
 WARM_UP_STEPS = 30
@@ -39,7 +40,6 @@ MAX_GRADIENT_NORM = 1.0
 VALIDATION_WINDOWS = 32
 VALIDATION_LEVELS = (0.3, 0.6, 0.9)
 PREVIEW_LABELS = 8
-PREVIEW_COLUMNS = 9
 
 
 class PriorStage:
@@ -51,6 +51,7 @@ class PriorStage:
         train: windows to learn from.
         validation: held-out windows; None when there are none.
         num_labels: how many labels there are.
+        rate: frames per second, of previews.
         device: to train on.
     """
 
@@ -63,10 +64,12 @@ class PriorStage:
         train: LatentWindows,
         validation: LatentWindows | None,
         num_labels: int,
+        rate: Fraction,
         device: torch.device,
     ) -> None:
         self.seed, self.config, self.device = config.training.seed, config, device
-        self.codec, self.train, self.validation, self.num_labels = codec, train, validation, num_labels
+        self.codec, self.train, self.validation = codec, train, validation
+        self.num_labels, self.frame_rate = num_labels, rate
         _, channels, height, width = train.latents.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -74,18 +77,18 @@ class PriorStage:
         self.averaged = copy.deepcopy(self.prior).requires_grad_(False)
         self.dtype = matrix_dtype(device)
         self.shift = level_shift(channels * height * width)
-        rate = config.training.prior_rate
+        base = config.training.prior_rate
         matrices = self.prior.matrices()
         inside = {id(p) for p in matrices}
         others = [p for p in self.prior.parameters() if id(p) not in inside]
         # Orthogonalised momentum for the matrices (Muon, Jordan et al. 2024), its update scaled to the size of Adam's.
         self._optimizers: dict[str, torch.optim.Optimizer] = {
-            "matrices": torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-            "others": torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
+            "matrices": torch.optim.Muon(matrices, lr=base, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+            "others": torch.optim.AdamW(others, lr=base, betas=(0.9, 0.95), weight_decay=0.0),
         }
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
-                group["base_lr"] = rate
+                group["base_lr"] = base
 
     @classmethod
     def open(cls, run: RunFolder, store: FootageStore, codec: Codec, device: torch.device) -> PriorStage:
@@ -106,7 +109,7 @@ class PriorStage:
         if train is None:
             raise ValueError("the footage store has no training shots")
         validation = cached_latents(run, store, "validation", codec, device, window)
-        return cls(run.config, codec, train, validation, len(store.labels), device)
+        return cls(run.config, codec, train, validation, len(store.labels), store.rate, device)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The network and its average."""
@@ -171,7 +174,7 @@ class PriorStage:
         return found
 
     def preview(self, folder: Path, step: int) -> None:
-        """One made clip of each label, a row of frames each, as `prior-STEP.png` in `folder`."""
+        """A made clip of each label: `prior-STEP.png`, a row of frames each, and `prior.mp4` in `folder`."""
         labels = list(range(self.num_labels))[:PREVIEW_LABELS] or [NO_LABEL]
         config = self.config.prior
         blank = generate(config.window, (self.prior.latent_channels, *self.prior.latent_size))
@@ -180,9 +183,9 @@ class PriorStage:
             made = roll_out(self.averaged, [blank.of(label, self.seed) for label in labels], sampling)
             video = self.codec.decode(self.codec.denormalise(torch.cat(list(made), 2)))
         frames = to_frames(video)
-        chosen = np.linspace(0, frames.shape[1] - 1, PREVIEW_COLUMNS).round().astype(int)
         folder.mkdir(parents=True, exist_ok=True)
-        write_strip(folder / f"prior-{step:06d}.png", frames[:, chosen].reshape(-1, *frames.shape[2:]), PREVIEW_COLUMNS)
+        write_rows(folder / f"prior-{step:06d}.png", frames)
+        write_clip(folder / "prior.mp4", list(frames), self.frame_rate)
 
     def export(self) -> Export:
         """The averaged weights."""
