@@ -78,7 +78,7 @@ def test_one_person_in_many_files_is_divided_by_file() -> None:
 
 
 def test_a_label_with_one_file_stays_in_training() -> None:
-    labels: list[str | None] = ["rare"] + ["common"] * 9
+    labels = ["rare"] + ["common"] * 9
     for shift in range(10):
         footage = clips(*[60] * 10, labels=labels[shift:] + labels[:shift])
         sides, _ = divided(footage)

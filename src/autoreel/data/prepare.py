@@ -246,8 +246,10 @@ def _size_line(store: FootageStore) -> str:
 
 def _check_place(store: Path) -> None:
     """Make the folder; other people's files are never mixed with ours."""
+    if store.exists() and not store.is_dir():
+        raise OutputError(f"cannot write {store}: it is a file, and a store is a folder; choose another name")
     try:
-        (store / SHARDS_NAME).parent.mkdir(parents=True, exist_ok=True)
+        store.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in store.iterdir()}
         if names and INDEX_NAME not in names and SHARDS_NAME not in names:
             raise OutputError(f"cannot write {store}: it is a folder with other files in it; choose a new one")

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BufferedRandom
@@ -19,7 +20,7 @@ from autoreel.config import DataConfig
 from autoreel.data.scan import Reject, Source
 from autoreel.data.shots import THUMB, ShotFinder, Span
 from autoreel.data.store import VERSION
-from autoreel.errors import MediaError, OutputError
+from autoreel.errors import MediaError
 from autoreel.media.decode import FrameChunk, decode, decode_images
 from autoreel.media.jail import show
 from autoreel.media.limits import Limits
@@ -87,12 +88,8 @@ def read_source(
     try:
         with atomic_path(shard) as part, part.open("w+b") as file:
             return _decode_into(file, source, config, rate, report)
-    except OutputError:
-        raise
     except MediaError as error:
         return Record(rejects=(Reject(source.name, _reason(error, source)),))
-    except OSError as error:
-        return Record(rejects=(Reject(source.name, f"cannot be read: {error.strerror or error}"),))
 
 
 def _reason(error: MediaError, source: Source) -> str:
@@ -111,19 +108,20 @@ def _decode_into(
     most = max(1, int(config.max_file_s * rate))
     num_frames, start_s, more = 0, 0.0, False
     said = time.monotonic()
-    for chunk in _chunks(source, config, rate):
-        if num_frames == 0 and len(chunk.pts_s):
-            start_s = float(chunk.pts_s[0])
-        frames = chunk.frames[: most - num_frames]
-        more = len(frames) < len(chunk.frames)
-        finder.add(frames)
-        file.write(np.ascontiguousarray(frames).data)
-        num_frames += len(frames)
-        if more:
-            break
-        if time.monotonic() > said + REPORT_EVERY_S:
-            said = time.monotonic()
-            report(f"{float(num_frames / rate):.0f} s read")
+    with closing(_chunks(source, config, rate)) as chunks:  # leaving early ends the decoder
+        for chunk in chunks:
+            if num_frames == 0 and len(chunk.pts_s):
+                start_s = float(chunk.pts_s[0])
+            frames = chunk.frames[: most - num_frames]
+            finder.add(frames)
+            file.write(np.ascontiguousarray(frames).data)
+            num_frames += len(frames)
+            more = len(frames) < len(chunk.frames)
+            if more:
+                break
+            if time.monotonic() > said + REPORT_EVERY_S:
+                said = time.monotonic()
+                report(f"{float(num_frames / rate):.0f} s read")
 
     def seconds(frame: int) -> float:
         return start_s + float(frame / rate)
@@ -146,14 +144,18 @@ def _decode_into(
     return Record(sum(span.count for span in shots), sha256, start_s, kept, tuple(rejects))
 
 
-def _chunks(source: Source, config: DataConfig, rate: Fraction) -> Iterator[FrameChunk]:
+def _chunks(source: Source, config: DataConfig, rate: Fraction) -> Generator[FrameChunk, None, None]:
     size = (config.height, config.width)
-    if source.is_pictures:
-        return decode_images(source.paths, size=size, fit=config.fit, rate=rate)
     # A little more than is used, to know whether there is more.
     limits = Limits(max_duration_s=config.max_file_s + 60)
     end_s = config.max_file_s + 2 / float(rate)
-    return decode(source.paths[0], size=size, fit=config.fit, rate=rate, end_s=end_s, limits=limits)
+    try:
+        if source.is_pictures:
+            yield from decode_images(source.paths, size=size, fit=config.fit, rate=rate)
+        else:
+            yield from decode(source.paths[0], size=size, fit=config.fit, rate=rate, end_s=end_s, limits=limits)
+    except OSError as error:  # about reading, and not to be taken for a shard that cannot be written
+        raise MediaError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _compact(file: BufferedRandom, shots: Sequence[Span], frame_bytes: int) -> list[int]:
