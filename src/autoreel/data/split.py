@@ -123,9 +123,12 @@ def _many(groups: Mapping[str, Sequence[Footage]], validation_share: float, test
     total = sum(_size(members) for members in groups.values())
     left = Counter(label for members in groups.values() for label in {one.label for one in members})
     wanted: tuple[tuple[Side, float], ...] = (("test", test_share), ("validation", validation_share))
-    for side, share in wanted:
+    for number, (side, share) in enumerate(wanted, start=1):
+        # One group at the least stays for training, and one for each side that comes after this.
+        keep = 1 + sum(1 for _, later in wanted[number:] if later > 0)
         taken = 0
-        while share > 0:
+        while taken < share * total:
+            free = [name for name in groups if sides[name] == "train"]
             room = share * total - taken
 
             def badness(name: str, room: float = room) -> tuple[bool, bool, bool, str]:
@@ -135,15 +138,12 @@ def _many(groups: Mapping[str, Sequence[Footage]], validation_share: float, test
                 too_large = _size(members) > 2 * max(room, total / len(groups))
                 return _short(members), last_of_label, too_large, _order(name)
 
-            free = [name for name in groups if sides[name] == "train"]
             best = min(free, key=badness)
-            if taken and (any(badness(best)[:3]) or _size(groups[best]) > 1.5 * room):
+            if len(free) <= keep or (taken and (any(badness(best)[:3]) or _size(groups[best]) > 1.5 * room)):
                 break
             sides[best] = side
             taken += _size(groups[best])
             left.subtract({one.label for one in groups[best]})
-            if taken >= share * total or len(free) <= 2:
-                break
     return sides
 
 
