@@ -43,7 +43,7 @@ class ToyStage:
             torch.manual_seed(seed)
             self.model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.Linear(8, 1))
             self.scale = nn.Linear(1, 1)
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         matrices = [p for p in self.model.parameters() if p.ndim == 2]
         vectors = [p for p in self.model.parameters() if p.ndim != 2]
         self._optimizers: dict[str, torch.optim.Optimizer] = {
@@ -72,7 +72,10 @@ class ToyStage:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * (1 - 0.5 * progress)
-        loss.backward()
+        torch.autograd.backward(loss)
+        gradients = [p.grad for p in (*self.model.parameters(), *self.scale.parameters()) if p.grad is not None]
+        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            raise NonFiniteError("the toy's gradient")
         for optimizer in self._optimizers.values():
             optimizer.step()
         with torch.no_grad():
@@ -83,7 +86,7 @@ class ToyStage:
     def validate(self) -> dict[str, float]:
         with torch.no_grad():
             x = torch.randn(64, 4, generator=step_generator(self.seed, "validation", 0))
-            return {"loss": (self.scale(self.averaged.eval()(x)) - x @ TARGET.T).square().mean().item()}
+            return {"loss": (self.scale(self.averaged(x)) - x @ TARGET.T).square().mean().item()}
 
     def preview(self, folder: Path, step: int) -> None:
         (folder / f"{self.name}-{step:06d}.txt").write_text("a picture\n")
