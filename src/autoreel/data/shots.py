@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from autoreel.clip import Frames
 
 THUMB = 16  # thumbnails are 16 × 16
+ENOUGH_PIXELS = 64  # of larger frames every second, third, ... pixel is looked at
 BINS = 16  # histogram bins for each of three channels
 SIGNATURE_FRAMES = 8
 BLOCK_FRAMES = 4096
@@ -81,6 +82,8 @@ class ShotFinder:
         """
         if not len(frames):
             return
+        every = max(1, min(frames.shape[1:3]) // ENOUGH_PIXELS)
+        frames = frames[:, ::every, ::every]
         grid = _block_means(frames, THUMB)
         self._thumbs.append(np.rint(grid).astype(np.uint8))
         self._histograms.append(_histograms(frames))
@@ -187,7 +190,8 @@ def find_blends(thumbs: NDArray[np.uint8], histograms: NDArray[np.float32], rate
         n = max(4, round(length_s * rate / 4) * 4)
         if len(thumbs) > n:
             scores = _difference(thumbs[:-n], thumbs[n:], histograms[:-n], histograms[n:])
-            for i in np.flatnonzero(scores >= BLEND_SCORE):
+            starts = np.flatnonzero(scores >= BLEND_SCORE)
+            for i in starts[starts % max(1, n // 8) == 0]:
                 blend = _blend(thumbs[i : i + n + 1])
                 if blend is not None:
                     found.append((int(i) + blend[0], int(i) + blend[1]))
