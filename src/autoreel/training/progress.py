@@ -69,7 +69,7 @@ class Bar:
     def update(self, stage: str, progress: float, text: str) -> None:
         """Move the bar."""
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=1.0)
+            self._tasks[stage] = self._bars.add_task(stage, total=1.0, text="")
         self._bars.update(self._tasks[stage], completed=progress, text=text)
 
 

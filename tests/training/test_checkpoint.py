@@ -1,0 +1,235 @@
+"""The state of a stage on disk and in memory, for any optimizer, bit for bit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.training.toy import ToyStage
+from torch import nn
+
+from autoreel.errors import DivergedError, RunError
+from autoreel.training.checkpoint import Checkpoints, Place, capture, restore
+from autoreel.training.stage import Export, step_generator
+
+OPTIMIZERS: dict[str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1, amsgrad=True),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.5, 0.9)),
+    "muon": lambda p: torch.optim.Muon([x for x in p if x.ndim == 2], lr=0.1),
+    "rprop": lambda p: torch.optim.Rprop(p, lr=0.1),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
+}
+
+
+class OneOptimizer:
+    """A stage of a small convolution, channels last, with a running average in bfloat16 and a counter.
+
+    Args:
+        make: its optimizer.
+    """
+
+    name, seed = "codec", 0
+
+    def __init__(self, make: Callable[[list[torch.Tensor]], torch.optim.Optimizer]) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.register_buffer("coarse", torch.zeros(3, dtype=torch.bfloat16))
+        self.optimizer = make(list(self.net.parameters()))
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"net": self.net}
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        return {"it": self.optimizer}
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        x = torch.randn(8, 3, 4, 4, generator=step_generator(self.seed, self.name, step))
+        self.optimizer.zero_grad()
+        loss = self.net(x).square().mean()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return {"loss": loss.item()}
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+    def preview(self, folder: Path, step: int) -> None:
+        return None
+
+    def export(self) -> Export:
+        return Export({}, {})
+
+
+def assert_same(one: OneOptimizer | ToyStage, other: OneOptimizer | ToyStage) -> None:
+    first, second = capture(one), capture(other)
+    assert first.plain == second.plain
+    assert first.tensors.keys() == second.tensors.keys()
+    for name, value in first.tensors.items():
+        assert value.dtype == second.tensors[name].dtype
+        assert torch.equal(value, second.tensors[name]), name
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_optimizer_goes_on_as_if_nothing_had_happened(name: str, tmp_path: Path) -> None:
+    whole = OneOptimizer(OPTIMIZERS[name])
+    for step in range(4):
+        whole.step(step, 0.0)
+    Checkpoints(tmp_path, whole, print).save(Place(4, 1.5, {"losses": [0.1]}))
+    fresh = OneOptimizer(OPTIMIZERS[name])
+    assert Checkpoints(tmp_path, fresh, print).load() == Place(4, 1.5, {"losses": [0.1]})
+    assert_same(whole, fresh)
+    for parameter, state in fresh.optimizer.state.items():
+        for value in state.values():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                assert value.stride() == parameter.stride()  # the same sums in the same order
+    for step in range(4, 8):
+        whole.step(step, 0.0)
+        fresh.step(step, 0.0)
+    assert_same(whole, fresh)
+
+
+def test_a_copy_in_memory_does_not_move_with_the_stage() -> None:
+    stage = ToyStage()
+    stage.step(0, 0.0)
+    reference = ToyStage()
+    before = capture(stage, copy=True)
+    restore(reference, before)
+    stage.step(1, 0.0)
+    restore(stage, before)
+    assert_same(stage, reference)
+    stage.step(1, 0.0)
+    assert not torch.equal(before.tensors["module/model/0.weight"], capture(stage).tensors["module/model/0.weight"])
+
+
+def test_a_checkpoint_before_the_first_step_is_one_too(tmp_path: Path) -> None:
+    fresh, other = ToyStage(), ToyStage(seed=5)
+    Checkpoints(tmp_path, fresh, print).save(Place())
+    other.step(0, 0.0)
+    Checkpoints(tmp_path, other, print).load()
+    assert_same(fresh, other)
+
+
+def test_two_are_kept_and_a_stage_sees_only_its_own(tmp_path: Path) -> None:
+    codec, prior = ToyStage(name="codec"), ToyStage(name="prior")
+    for step in (0, 10, 20, 30):
+        Checkpoints(tmp_path, codec, print).save(Place(step))
+    Checkpoints(tmp_path, prior, print).save(Place(5))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codec-00000020", "codec-00000030", "prior-00000005"]
+    Checkpoints(tmp_path, codec, print).clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["prior-00000005"]
+    assert Checkpoints(tmp_path, codec, print).load() is None
+
+
+def test_an_earlier_one_can_be_asked_for_and_the_later_is_gone(tmp_path: Path) -> None:
+    stage = ToyStage()
+    checkpoints = Checkpoints(tmp_path, stage, print)
+    for step in (10, 20):
+        checkpoints.save(Place(step))
+    assert checkpoints.load(before=10) is None
+    assert checkpoints.load(before=20) == Place(10)
+    assert [path.name for path in checkpoints.paths()] == ["codec-00000010"]
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "a bit of the tensors": lambda folder: flip(folder / "state.safetensors", -1),
+    "a bit of the header": lambda folder: flip(folder / "state.safetensors", 40),
+    "a bit of the plain values": lambda folder: flip(folder / "state.json", 200),
+    "a bit of the hash": lambda folder: flip(folder / "state.json", 3),
+    "cut tensors": lambda folder: os.truncate(folder / "state.safetensors", 100),
+    "no tensors": lambda folder: (folder / "state.safetensors").unlink(),
+    "empty plain values": lambda folder: (folder / "state.json").write_text(""),
+    "plain values that are no text": lambda folder: (folder / "state.json").write_bytes(b"\xff\xfe"),
+    "no plain values": lambda folder: (folder / "state.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found_and_the_older_is_used(tmp_path: Path, damage: str) -> None:
+    stage, lines = ToyStage(), list[str]()
+    checkpoints = Checkpoints(tmp_path, stage, lines.append)
+    checkpoints.save(Place(1))
+    checkpoints.save(Place(2))
+    DAMAGES[damage](tmp_path / "codec-00000002")
+    assert checkpoints.load() == Place(1)
+    assert "codec-00000002 cannot be used" in lines[0]
+    DAMAGES[damage](tmp_path / "codec-00000001")
+    with pytest.raises(RunError, match="remove it to train anew"):
+        checkpoints.load()
+    assert (tmp_path / "codec-00000001").exists()  # the last one is never thrown away
+
+
+def test_that_of_other_networks_is_refused(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, ToyStage(), print).save(Place(1))
+    with pytest.raises(RunError, match="holds other weights than its config describes"):
+        Checkpoints(tmp_path, OneOptimizer(OPTIMIZERS["sgd"]), print).load()
+
+
+def test_numbers_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
+    stage = ToyStage()
+    stage.step(0, 0.0)
+    capture(stage).tensors["optimizer/scale/state/0/momentum_buffer"].fill_(float("inf"))
+    with pytest.raises(DivergedError, match="momentum_buffer is not finite"):
+        Checkpoints(tmp_path, stage, print).save(Place(1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_neither_a_tensor_nor_plain_is_refused() -> None:
+    stage = ToyStage()
+    next(iter(stage.optimizers().values())).param_groups[0]["friend"] = object()
+    with pytest.raises(TypeError, match=r"friend is a object; a checkpoint holds tensors and plain values only"):
+        capture(stage)
+
+
+def test_plain_values_come_back_as_they_were() -> None:
+    stage, other = ToyStage(), ToyStage()
+    given = {"a": (1, (2.5, None)), 3: [True, "x", float("inf")], "b": {}}
+    next(iter(stage.optimizers().values())).param_groups[0]["given"] = given
+    restore(other, capture(stage, copy=True))
+    assert next(iter(other.optimizers().values())).param_groups[0]["given"] == given
+
+
+def test_files_are_on_the_disk_before_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsync of each file and of the folder, rename, fsync of the parent; only then is an older one let go."""
+    events: list[str] = []
+    fsync, replace, rename = os.fsync, os.replace, Path.rename
+
+    def name_of(path: Any) -> str:
+        name = Path(path).name
+        return "part" if ".part" in name else "parent" if Path(path) == tmp_path else name
+
+    def traced_fsync(descriptor: int) -> None:
+        events.append(f"fsync {name_of(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        fsync(descriptor)
+
+    def traced_replace(old: Any, new: Any) -> None:
+        events.append(f"rename to {name_of(new)}")
+        replace(old, new)
+
+    def traced_hide(self: Path, target: Any) -> Path:
+        events.append(f"hide {self.name}")
+        return rename(self, target)
+
+    checkpoints = Checkpoints(tmp_path, ToyStage(), print)
+    checkpoints.save(Place(1))
+    checkpoints.save(Place(2))
+    monkeypatch.setattr(os, "fsync", traced_fsync)
+    monkeypatch.setattr(os, "replace", traced_replace)
+    monkeypatch.setattr(Path, "rename", traced_hide)
+    checkpoints.save(Place(3))
+    assert events == [
+        "fsync state.json", "fsync state.safetensors", "fsync part", "rename to codec-00000003", "fsync parent",
+        "hide codec-00000001",
+    ]  # fmt: skip
