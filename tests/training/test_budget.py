@@ -8,7 +8,7 @@ from autoreel.training.budget import NEEDED_STEPS, Budget, choose_preset, divide
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("20m", 1200), ("90s", 90), ("1h", 3600), ("1h30m", 5400), (" 1.5 H ", 5400), ("2d", 172800)],
+    [("20m", 1200), ("90s", 90), ("1h", 3600), ("1h30m", 5400), (" 1.5 H ", 5400)],
 )
 def test_times(text: str, seconds: float) -> None:
     assert Budget.parse(text) == Budget(seconds=seconds)
@@ -19,7 +19,7 @@ def test_steps(text: str, steps: int) -> None:
     assert Budget.parse(text) == Budget(steps=steps)
 
 
-@pytest.mark.parametrize("text", ["", "20", "soon", "20m later", "-5m", "5 m s", "0s", "0steps", "1e3s", "m"])
+@pytest.mark.parametrize("text", ["", "20", "soon", "20m later", "-5m", "5 m s", "1:30", "9" * 20 + "steps", "0s", "0steps", "1e3s", "m"])
 def test_what_cannot_be_meant_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="budget"):
         Budget.parse(text)

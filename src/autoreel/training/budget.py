@@ -6,10 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from autoreel.durations import parse_duration_s
 from autoreel.errors import UsageError
-
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 
 # The steps below which a preset's result is not worth looking at: (codec, prior). On two cores and real footage a
 # prototype of the tiny codec stood at 22.6 dB after 100 steps and 25.4 dB after 300, and the actions its prior made
@@ -46,18 +44,21 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read "20m", "90s", "1h30m", "2d" or "500 steps".
+        """Read "20m", "90s", "1h30m" or "500 steps".
 
         Raises:
             UsageError: it cannot be read, or is zero.
         """
         plain = text.strip().lower().replace(" ", "")
-        if re.fullmatch(r"\d+steps?", plain):
+        if re.fullmatch(r"\d{1,15}steps?", plain):
             return cls(steps=int(plain.rstrip("s").removesuffix("step")))
-        if not _DURATION.fullmatch(plain):
-            raise UsageError(f"budget {text!r} is not understood; write 90s, 20m, 1h30m or '500 steps'")
-        parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", plain)
-        return cls(seconds=sum(float(number) * _UNITS_S[unit] for number, unit in parts))
+        try:
+            if not plain or plain[-1].isdigit():  # "20" could be minutes or seconds
+                raise UsageError("no unit")
+            return cls(seconds=parse_duration_s(plain))
+        except UsageError:
+            message = f"budget {text!r} is not understood; write 90s, 20m, 1h30m or '500 steps'"
+            raise UsageError(message) from None
 
     def share(self, part: float) -> Budget:
         """The part of it that a stage gets; at least one step."""
