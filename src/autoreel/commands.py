@@ -74,7 +74,7 @@ def film(
 
     if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
         target = out or footage[0].with_suffix(".mp4")
-        problems = preflight.check_input(footage[0], "storyboard")
+        problems = preflight.check_storyboard(footage[0])
         preflight.insist(problems + preflight.check_output(target, preflight.FILM_ENDINGS))
         from autoreel.film.renderer import render
         from autoreel.generation.clips import make_parent
@@ -94,13 +94,15 @@ def film(
     problems += preflight.check_folder(run) if run is not None else []
     preflight.insist(problems)
     assert length_s is not None and amount is not None  # or there would have been a problem
-    from autoreel.film.make import Commission, make_film
+    from autoreel.film.commission import Commission, carry_out
 
     commission = Commission(
         sources=footage, out=target, run=run, length_s=length_s, budget=amount, music=music, title=title,
         wishes=_wishes(preset, config, fit, fps, seed), sample=sample, device=device,
     )  # fmt: skip
-    _tell(make_film(commission, report=note, bars=True))
+    made = carry_out(commission, report=note, bars=True)
+    note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
+    _tell(made.result)
 
 
 def prepare(
@@ -337,12 +339,12 @@ def storyboard(
     length_s = _parsed(problems, _duration_s, length)
     preflight.insist(problems + (preflight.check_music(music) if music is not None else []))
     assert length_s is not None  # or there would have been a problem
-    from autoreel.film.document import save_storyboard
     from autoreel.film.make import write_storyboard
+    from autoreel.generation.clips import make_parent
 
     opened = _open(run, "auto")
-    board = write_storyboard(run, opened, length_s=length_s, music=music, title=title, seed=seed)
-    print(save_storyboard(board, out))
+    make_parent(out)
+    print(write_storyboard(opened, run, out, music=music, length_s=length_s, title=title, seed=seed, report=note))
 
 
 def doctor(*, budget: str = "20m", quick: Annotated[bool, Parameter(negative="")] = False) -> None:

@@ -79,6 +79,17 @@ def check_music(path: Path) -> list[AutoreelError]:
     return [] if info.has_sound else [MediaError(f"{path}: no sound in it; give a file with music, such as song.mp3")]
 
 
+def check_storyboard(path: Path) -> list[AutoreelError]:
+    """A storyboard can be read and has no problems of its own."""
+    from autoreel.film.document import load_storyboard
+
+    try:
+        load_storyboard(path)
+    except ConfigError as error:
+        return [error]
+    return []
+
+
 def check_output(path: Path, endings: Sequence[str]) -> list[AutoreelError]:
     """The name's ending is one that can be written, and the folder takes files."""
     problems: list[AutoreelError] = []

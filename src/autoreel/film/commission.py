@@ -1,0 +1,100 @@
+"""From a folder of footage to a finished film, in one call; the same call again goes on where it was stopped.
+
+    footage -> RUN/footage -> codec and prior in RUN -> film.toml (beats of the music) -> film.mp4, film.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoreel.errors import UsageError
+from autoreel.film.make import MadeFilm, make_film
+from autoreel.film.renderer import beside
+from autoreel.generation.clips import make_parent
+from autoreel.runs import RunFolder
+from autoreel.training.begin import Wishes, open_run, prepare_into
+from autoreel.training.budget import Budget
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Commission:
+    """A film that somebody wants.
+
+    Args:
+        sources: files and folders of footage; none with `sample`.
+        out: the film's file.
+        run: the run folder; None is beside the film: `film.run` for `film.mp4`.
+        length_s: of the film, seconds.
+        budget: of the training.
+        wishes: about the model.
+        music: a file with sound; None for a silent film (with `sample`: music is made too).
+        title: shown at the start.
+        sample: learn from footage that the program renders itself.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    sources: tuple[Path, ...]
+    out: Path
+    run: Path | None = None
+    length_s: float = 60.0
+    budget: Budget = field(default_factory=lambda: Budget(seconds=1200.0))
+    wishes: Wishes = field(default_factory=Wishes)
+    music: Path | None = None
+    title: str | None = None
+    sample: bool = False
+    device: str = "auto"
+
+    @property
+    def run_path(self) -> Path:
+        """Where the run is kept."""
+        return self.run if self.run is not None else beside(self.out, ".run")
+
+
+def carry_out(commission: Commission, *, report: Report | None = None, bars: bool = False) -> MadeFilm:
+    """Prepare, train, direct and render.
+
+    Args:
+        commission: what is wanted.
+        report: told each step in a line.
+        bars: show the training on the error stream instead, as a bar where that is a terminal.
+
+    Raises:
+        AutoreelError: any; everything done so far is kept, and the same call goes on.
+    """
+    if commission.sample == bool(commission.sources):
+        raise UsageError("give a folder of footage, or --sample to use footage that the program makes, not both")
+    say = report or (lambda line: None)
+    wishes, budget = commission.wishes, commission.budget
+    make_parent(commission.out)
+    folder = open_run(commission.run_path, wishes, budget, device=commission.device, report=say)
+    sources, music = commission.sources, commission.music
+    if commission.sample:
+        sources, music = _make_sample(folder, music, commission.length_s, wishes.seed or 0, say)
+    store = prepare_into(folder, sources, report=say)
+
+    from autoreel.generation.run import Run  # torch, from here on
+    from autoreel.training.train import begin, train
+
+    shown = None if bars else say
+    train(begin(folder.root, store), store, budget=budget, report=shown, device=commission.device)
+    return make_film(
+        Run.open(folder.root, device=commission.device), folder.root, commission.out, music=music,
+        length_s=commission.length_s, title=commission.title, seed=wishes.seed or 0, report=say,
+    )  # fmt: skip
+
+
+def _make_sample(
+    folder: RunFolder, music: Path | None, length_s: float, seed: int, say: Report
+) -> tuple[tuple[Path, ...], Path]:
+    from autoreel.data.sample import render_sample_footage, write_sample_music
+
+    footage = folder.path("sample")
+    render_sample_footage(footage, seed, report=say)
+    if music is None:
+        music = folder.path("sample-music.wav")
+        write_sample_music(music, length_s + 1.0, seed)
+    return (footage,), music
