@@ -21,8 +21,8 @@ def _beats(tempo_bpm: float = 105.0, length_s: float = 120.0, downbeat: int = 2)
     return Beats(times, tempo_bpm, downbeat, np.clip(0.5 + 0.5 * np.sin(times / 8), 0, 1), 0.5)
 
 
-def _direct(length_s: float = 60.0, *, beats: Beats | None = None, labels: tuple[str, ...] = (), rate: Fraction = Fraction(25),
-            title: str | None = None, seed: int = 0) -> Storyboard:  # fmt: skip
+def _direct(length_s: float = 60.0, *, beats: Beats | None = None, labels: tuple[str, ...] = (),
+            rate: Fraction = Fraction(25), title: str | None = None, seed: int = 0) -> Storyboard:  # fmt: skip
     return direct(length_s=length_s, canvas=Canvas(rate=rate), beats=beats or _beats(), run=RUN, labels=labels,
                   music=SONG, title=title, seed=seed)  # fmt: skip
 

@@ -43,7 +43,9 @@ def test_a_dip_and_a_cut_need_no_more_frames_than_are_seen() -> None:
     kinds=st.lists(st.sampled_from(["cut", "fade", "dip", "wipe-left"]), min_size=12, max_size=12),
     rate=st.sampled_from(RATES),
 )
-def test_lengths_add_up_to_the_frame(lengths: list[float], spans: list[float], kinds: list[str], rate: Fraction) -> None:
+def test_lengths_add_up_to_the_frame(
+    lengths: list[float], spans: list[float], kinds: list[str], rate: Fraction
+) -> None:
     shots = [
         _card(length, Transition.model_validate({"kind": kinds[i], "length_s": round(spans[i], 3)}) if i else None)
         for i, length in enumerate(lengths)

@@ -217,7 +217,7 @@ def test_a_storyboard_somebody_edited_is_never_replaced(tmp_path: Path) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    text=st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40),
+    text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
     lengths=st.lists(st.floats(0.04, 1000).map(lambda x: round(x, 6)), min_size=1, max_size=5),
     name=st.sampled_from(sorted(EFFECTS)),
 )

@@ -1,1 +1,1 @@
-"""From a storyboard to a finished film."""
+"""Films: a storyboard a person can edit, a director that writes one, a renderer, and a record of how each was made."""

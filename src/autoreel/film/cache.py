@@ -92,18 +92,22 @@ def _recorded(chunks: Iterator[Frames], count: int, path: Path) -> Iterator[Fram
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise translate_os_error(error, path) from error
+    num_written = 0
     with atomic_path(path) as part, part.open("wb") as file:
-        is_first = True
         for chunk in chunks:
-            if is_first:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (count, *chunk.shape[1:])}
-                np.lib.format.write_array_header_1_0(file, header)
-                is_first = False
             try:
+                if not num_written:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *chunk.shape[1:])}
+                    np.lib.format.write_array_header_1_0(file, header)
                 file.write(np.ascontiguousarray(chunk).data)
             except OSError as error:
                 raise translate_os_error(error, path) from error
+            num_written += len(chunk)
+            if num_written == count:
+                break
             yield chunk
+    # Last of all: whoever has all the frames asks for no more, and the file must be whole by then.
+    yield chunk
 
 
 def _opened(path: Path, count: int) -> Frames | None:

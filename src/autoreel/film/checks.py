@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -84,9 +84,9 @@ def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:
             if shot.get(key) is not None and key not in needed + optional:
                 users = ", ".join(v for v, (a, b) in FIELDS_OF_VERB.items() if key in a + b)
                 problems.append(f"{name}: '{key}' has no meaning for verb '{verb}'; it belongs to: {users}")
-    start, end = shot.get("in_s"), shot.get("out_s")
-    if _is_number(end) and end <= (start if _is_number(start) else 0.0):
-        problems.append(f"{name}: 'out_s' is {end}; it must lie after 'in_s' ({start if start is not None else 0.0})")
+    start, end = _number(shot.get("in_s"), 0.0), _number(shot.get("out_s"), float("inf"))
+    if end <= start:
+        problems.append(f"{name}: 'out_s' is {end:g}; it must lie after 'in_s' ({start:g})")
     transition = shot.get("transition")
     if isinstance(transition, Mapping) and transition.get("color") is not None and transition.get("kind") != "dip":
         problems.append(f"{name}: transition: 'color' belongs to kind 'dip' only")
@@ -96,8 +96,8 @@ def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any, otherwise: float) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 
 def _entries(value: Any) -> list[Mapping[str, Any]]:

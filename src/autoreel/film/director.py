@@ -27,7 +27,7 @@ COST_OF_BEAT = (0.0, 0.6, 0.2, 0.6)  # of a cut on the first, second, ... beat o
 LONGEST_S = 12 * 3600
 TITLE_CARD_FROM_S = 8.0  # a shorter film has its title over the first shot
 TITLE_CARD_LOOK: tuple[Effect, ...] = (
-    BlurEffect(radius=0.025), ColorEffect(brightness=-0.12, saturation=0.8), ZoomEffect(start=1.0, end=1.12),
+    BlurEffect(radius=0.025), ColorEffect(gamma=0.65, saturation=0.85), ZoomEffect(start=1.0, end=1.12),
 )
 DIP_EVERY_S = 25.0
 

@@ -1,147 +1,124 @@
-"""From a folder of footage to a finished film, in one call; the same call again goes on where it was stopped.
-
-    footage -> RUN/footage -> codec and prior in RUN -> film.toml (beats of the music) -> film.mp4, film.json
-"""
+"""From a trained run to a finished film in one call: what `autoreel film` does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from autoreel.errors import UsageError
 from autoreel.film.beats import even_beats
 from autoreel.film.director import direct
 from autoreel.film.document import save_storyboard
-from autoreel.film.renderer import FilmResult, beside, read_beats, render
-from autoreel.film.storyboard import Canvas, Storyboard
-from autoreel.generation.clips import make_parent
-from autoreel.runs import RunFolder
-from autoreel.training.begin import Wishes, open_run, prepare_into
-from autoreel.training.budget import Budget
+from autoreel.film.renderer import FilmResult, Report, beside, read_beats, render
+from autoreel.film.sources import FilmRun
+from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
 
-if TYPE_CHECKING:
-    from autoreel.film.sources import FilmRun
-
-Report = Callable[[str], None]
-CANVAS_SIDE = 512  # the longer side of a film, pixels; what the model paints is enlarged to it
+LONGEST_SIDE_PX = 1920
+# Models of few pixels are enlarged more: up to this height, this many times.
+ENLARGED = ((64, 8), (128, 6), (256, 4), (512, 2))
 
 
 @dataclass(frozen=True)
-class Commission:
-    """A film that somebody wants.
+class MadeFilm:
+    """A film and the storyboard it was made from, to be edited and rendered again."""
+
+    result: FilmResult
+    storyboard: Path
+
+
+def make_film(
+    run: FilmRun,
+    run_path: Path,
+    out: Path,
+    *,
+    music: Path | None = None,
+    length_s: float = 60.0,
+    title: str | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> MadeFilm:
+    """Write a storyboard and render it.
 
     Args:
-        sources: files and folders of footage; none with `sample`.
-        out: the film's file.
-        run: the run folder; None is beside the film: `film.run` for `film.mp4`.
-        length_s: of the film, seconds.
-        budget: of the training.
-        wishes: about the model.
-        music: a file with sound; None for a silent film (with `sample`: music is made too).
+        run: the trained run.
+        run_path: its folder.
+        out: the film's file; the storyboard stands beside it as `.toml`, the record as `.json`.
+        music: a file with sound, or None for a silent film.
+        length_s: of the film, met to the frame.
         title: shown at the start.
-        sample: learn from footage that the program renders itself.
-        device: "auto", "cpu" or "cuda".
-    """
-
-    sources: tuple[Path, ...]
-    out: Path
-    run: Path | None = None
-    length_s: float = 60.0
-    budget: Budget = field(default_factory=lambda: Budget(seconds=1200.0))
-    wishes: Wishes = field(default_factory=Wishes)
-    music: Path | None = None
-    title: str | None = None
-    sample: bool = False
-    device: str = "auto"
-
-    @property
-    def run_path(self) -> Path:
-        """Where the run is kept."""
-        return self.run if self.run is not None else beside(self.out, ".run")
-
-
-def make_film(commission: Commission, *, report: Report | None = None, bars: bool = False) -> FilmResult:
-    """Prepare, train, direct and render.
-
-    Args:
-        commission: what is wanted.
-        report: told each step in a line.
-        bars: show the training on the error stream instead, as a bar where that is a terminal.
-
-    Raises:
-        AutoreelError: any; everything done so far is kept, and the same call goes on.
-    """
-    if commission.sample == bool(commission.sources):
-        raise UsageError("give a folder of footage, or --sample to use footage that the program makes, not both")
-    say = report or (lambda line: None)
-    wishes, budget = commission.wishes, commission.budget
-    make_parent(commission.out)
-    folder = open_run(commission.run_path, wishes, budget, device=commission.device, report=say)
-    sources, music = commission.sources, commission.music
-    if commission.sample:
-        sources, music = _make_sample(folder, music, commission.length_s, wishes.seed or 0, say)
-    store = prepare_into(folder, sources, report=say)
-
-    from autoreel.generation.run import Run  # torch, from here on
-    from autoreel.training.train import begin, train
-
-    train(begin(folder.root, store), store, budget=budget, report=None if bars else say, device=commission.device)
-    run = Run.open(folder.root, device=commission.device)
-    storyboard = write_storyboard(
-        folder.root, run, length_s=commission.length_s, music=music, title=commission.title, seed=wishes.seed or 0
-    )
-    path = save_storyboard(storyboard, beside(commission.out, ".toml"))
-    say(f"{path}: the storyboard, {len(storyboard.shots)} shots; edit it and run: autoreel film {path}")
-    return render(storyboard, run, commission.out, report=say)
-
-
-def write_storyboard(
-    run_path: Path, run: FilmRun, *, length_s: float, music: Path | None = None, title: str | None = None, seed: int = 0
-) -> Storyboard:
-    """A storyboard of shots made by a run, cut on the beats of the music.
-
-    Args:
-        run_path: the run folder.
-        run: it, open.
-        length_s: of the film, seconds.
-        music: a file with sound.
-        title: shown at the start.
-        seed: decides what is left to chance.
+        seed: the same seed gives the same film.
+        report: told in single lines what happens.
 
     Raises:
         UsageError: a length that cannot be a film.
-        MediaError: music that cannot be read.
+        MediaError: the music cannot be read.
+        OutputError: the film cannot be written.
     """
-    beats = read_beats(music, 0.0, length_s) if music is not None else even_beats(length_s)
+    storyboard = write_storyboard(
+        run, run_path, beside(out, ".toml"), music=music, length_s=length_s, title=title, seed=seed, report=report
+    )
+    return MadeFilm(render(storyboard, run, out, report=report), storyboard)
+
+
+def write_storyboard(
+    run: FilmRun,
+    run_path: Path,
+    path: Path,
+    *,
+    music: Path | None = None,
+    length_s: float = 60.0,
+    title: str | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Path:
+    """Write the storyboard of a film: cuts on the beats of the music, labels in turn. Arguments as in `make_film`.
+
+    Returns:
+        Where it stands: `path`, or a name beside it when `path` holds one that somebody edited.
+    """
+    storyboard = compose_storyboard(
+        run, run_path, music=music, length_s=length_s, title=title, seed=seed, report=report
+    )
+    written = save_storyboard(storyboard, path)
+    if report is not None:
+        note = f"; {path.name} was edited and stays" if written != path else ""
+        report(f"storyboard: {len(storyboard.shots)} shots in {written}{note}")
+    return written
+
+
+def compose_storyboard(
+    run: FilmRun,
+    run_path: Path,
+    *,
+    music: Path | None = None,
+    length_s: float = 60.0,
+    title: str | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Storyboard:
+    """`write_storyboard` without the file."""
+    canvas = canvas_for(run.size, run.rate)
+    beats = even_beats(max(0.0, min(length_s, 1e6)))
+    if music is not None and 0 < length_s < 1e6:
+        beats = read_beats(music, 0.0, length_s)
+        if report is not None:
+            found = f"{beats.tempo_bpm:.0f} beats a minute" if beats.pulse else "no beat, an even pace is used"
+            report(f"music: {music.name}, {found}")
     return direct(
-        length_s=length_s, canvas=canvas_for(run.size, run.rate), beats=beats, run=run_path.absolute(),
-        labels=run.labels, music=music.absolute() if music is not None else None, title=title, seed=seed,
+        length_s=length_s, canvas=canvas, beats=beats, run=run_path.absolute(), labels=run.labels,
+        music=music.absolute() if music is not None else None, title=title, seed=seed,
     )  # fmt: skip
 
 
 def canvas_for(size: tuple[int, int], rate: Fraction) -> Canvas:
-    """The picture of a film made by a model: enlarged by a whole number, so that nothing is cut or squeezed.
+    """The canvas for footage of a model: its shape and rate, several times its size.
 
     Args:
-        size: (height, width) of the model's frames, pixels.
-        rate: frames per second.
+        size: (height, width) of the model's frames.
+        rate: frames per second of the model's frames.
     """
     height, width = size
-    scale = max(1, CANVAS_SIDE // max(height, width))
-    return Canvas(height=height * scale // 2 * 2, width=width * scale // 2 * 2, rate=rate)
-
-
-def _make_sample(
-    folder: RunFolder, music: Path | None, length_s: float, seed: int, say: Report
-) -> tuple[tuple[Path, ...], Path]:
-    from autoreel.data.sample import render_sample_footage, write_sample_music
-
-    footage = folder.path("sample")
-    render_sample_footage(footage, seed, report=say)
-    if music is None:
-        music = folder.path("sample-music.wav")
-        write_sample_music(music, length_s + 1.0, seed)
-    return (footage,), music
+    factor = Fraction(next((times for most, times in ENLARGED if height <= most), 1))
+    factor = min(factor, Fraction(LONGEST_SIDE_PX, max(height, width)))
+    tall, wide = (max(16, 2 * round(side * factor / 2)) for side in (height, width))
+    return Canvas(width=wide, height=tall, rate=rate if 1 <= rate <= MAX_RATE_HZ else Fraction(25))

@@ -20,7 +20,7 @@ KIND_OF_VERB = {
 }  # fmt: skip
 NOTICE = {
     "generated": "AI-generated: every picture in it was made by a model with autoreel.",
-    "mixed": "Partly AI-generated with autoreel; the record beside this file tells the generated seconds from the rest.",
+    "mixed": "Partly AI-generated with autoreel: the record beside this file tells the generated seconds from others.",
     "original": "Edited with autoreel; no picture in it was made by a model.",
 }
 
@@ -49,7 +49,7 @@ def hash_of_run(storyboard: Storyboard) -> str | None:
         weights = RunFolder.open(Path(storyboard.run)).manifest.weights
     except RunError:
         return None
-    return "+".join(weights[name].sha256 for name in sorted(weights)) or None
+    return "+".join(weights[name].sha256 or "" for name in sorted(weights)) or None
 
 
 def record(
@@ -87,6 +87,24 @@ def write_record(values: dict[str, Any], path: Path) -> None:
         OutputError: it cannot be written.
     """
     atomic_write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def differences(path: Path, run_hash: str | None) -> list[str]:
+    """Why a film made again from its record may not be the same, one line each; nothing when it will be.
+
+    Args:
+        path: the record, already read once as a storyboard.
+        run_hash: of the weights as they are now.
+    """
+    before = json.loads(path.read_text(encoding="utf-8"))
+    lines = []
+    if before.get("run_hash") not in (None, run_hash):
+        lines.append("the run was trained on since this film was made: its pictures will differ")
+    now, then = versions(), before.get("versions") or {}
+    changed = [f"{name} {then[name]} is now {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
+    if changed:
+        lines.append(f"made with other versions, pictures may differ a little: {', '.join(changed)}")
+    return lines
 
 
 def versions() -> dict[str, str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 from autoreel.clip import Frames, Sound
 from autoreel.errors import ConfigError
 from autoreel.film import provenance
+from autoreel.film.ahead import ahead
 from autoreel.film.beats import Beats, track_beats
 from autoreel.film.cache import ShotCache
 from autoreel.film.document import load_storyboard
@@ -33,6 +33,7 @@ Report = Callable[[str], None]
 SOUND_RATE_HZ = 48_000
 BEAT_RATE_HZ = 22_050
 REPORT_EVERY_S = 2.0
+NUM_AHEAD = 24  # frames composed before the encoder asks for them
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,21 @@ def render(
     started_s = time.monotonic()
     where = str(storyboard) if isinstance(storyboard, Path) else "storyboard"
     board = load_storyboard(storyboard) if isinstance(storyboard, Path) else storyboard
+    run_hash = provenance.hash_of_run(board)
+    if isinstance(storyboard, Path) and storyboard.suffix.lower() == ".json" and report is not None:
+        for line in provenance.differences(storyboard, run_hash):
+            report(line)
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = _open_run(Path(str(board.run)))
     check_sources(board, run, where)
     layout = lay_out(board, _beats_s(board))
     titles = _Titles(board, layout, where)
     cache = ShotCache(beside(out, ".shots") if keep_shots else None)
-    run_hash = provenance.hash_of_run(board)
     canvas = board.canvas
     with VideoWriter(
         out, size=(canvas.height, canvas.width), rate=canvas.rate, sound=_sound(board, layout),
         metadata=provenance.metadata(board),
-    ) as writer, closing(_Composer(board, layout, run, cache, run_hash).frames()) as pictures:  # fmt: skip
+    ) as writer, ahead(_Composer(board, layout, run, cache, run_hash).frames(), NUM_AHEAD) as pictures:  # fmt: skip
         progress = _Progress(layout.num_frames, report)
         for number, picture in enumerate(pictures):
             writer.write(np.asarray(titles.over(picture, number), dtype=np.uint8)[None])
@@ -170,7 +174,7 @@ class _Composer:
     run_hash: str | None
     _open: dict[int, Iterator[Image.Image]] = field(default_factory=dict)
 
-    def frames(self) -> Iterator[Image.Image]:
+    def frames(self) -> Generator[Image.Image, None, None]:
         """Every frame of the film, without its titles."""
         placed = self.layout.placed
         current = 0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -152,7 +152,8 @@ def _continued(shot: Shot, run: FilmRun, count: int, source: Path) -> Iterator[F
 
 def _first(source: Path, size: tuple[int, int] | None, at_s: float) -> Frames:
     for chunk in decode(source, size=size, start_s=at_s):
-        return chunk.frames[0]
+        picture: Frames = chunk.frames[0]
+        return picture
     raise MediaError(f"{source}: has no frame at {at_s:g} s")
 
 
@@ -168,7 +169,8 @@ def _material(placed: Placed, canvas: Canvas) -> Iterator[Image.Image]:
     start_s = shot.in_s or 0.0
     span_s = float((placed.num_frames + 1) * pace.step / canvas.rate)
     end_s = min(shot.out_s or math.inf, start_s + span_s)
-    fitter, size, how = Fitter(canvas), (canvas.height, canvas.width), "crop"
+    fitter, size = Fitter(canvas), (canvas.height, canvas.width)
+    how: Literal["crop", "stretch"] = "crop"
     if canvas.fit == "letterbox":
         info = probe(source)
         size, how = fitter.scaled_size(info.height, info.width), "stretch"

@@ -185,8 +185,10 @@ def absolute(path: str, folder: Path) -> str:
 
 def relative(path: str, folder: Path) -> str:
     """The same path as it is written into a file in `folder`: short when it lies near, absolute when far away."""
-    near = os.path.relpath(path, folder.absolute())
-    return path if near.count("..") > 4 else Path(near).as_posix()
+    folder = folder.absolute()
+    near = Path(os.path.relpath(path, folder))
+    climbs = near.parts.count("..")
+    return path if climbs > 4 or climbs >= len(folder.parts) - 1 else near.as_posix()
 
 
 def plain_values(storyboard: Storyboard, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Text over a picture: shaped and set by Pillow (FreeType, HarfBuzz, FriBidi), in a bundled font or the person's own."""
+"""Text over a picture: shaped and set by Pillow (FreeType, HarfBuzz, FriBidi), in a bundled font or another."""
 
 from __future__ import annotations
 
@@ -108,36 +108,42 @@ def _loader(font: Path | None) -> Callable[[int], ImageFont.FreeTypeFont]:
 
 
 def _fit(
-    text: str, load: Callable[[int], ImageFont.FreeTypeFont], pixels: int, room: tuple[int, int]
+    text: str, load: Callable[[int], ImageFont.FreeTypeFont], asked: int, room: tuple[int, int]
 ) -> tuple[int, list[str]]:
-    """The largest size up to `pixels` at which the wrapped text fits; a little smaller when that saves a line."""
+    """The largest size up to `asked` at which the text fits; a little smaller when that saves a line.
+
+    A word that does not fit at half the size is broken: better in two pieces than too small to read.
+    """
     parts = text.strip().splitlines()
-    fewest = len(_wrapped(parts, load(max(SMALLEST_PX, int(pixels * 0.8))), room[0], pixels))
+    fewest = len(_wrapped(parts, load(max(SMALLEST_PX, int(asked * 0.8))), room[0], False))
+    pixels = asked
     while True:
         face = load(pixels)
-        lines = _wrapped(parts, face, room[0], pixels)
-        if len(lines) > fewest:
-            pixels -= 1
-            continue
+        lines = _wrapped(parts, face, room[0], pixels <= max(SMALLEST_PX, asked // 2))
         widest = max((face.getlength(line) for line in lines), default=0.0)
-        if (widest <= room[0] and len(lines) * pixels * LINE_SPACING <= room[1]) or pixels <= 4:
+        fits = widest <= room[0] and len(lines) * pixels * LINE_SPACING <= room[1]
+        if (fits and len(lines) <= fewest) or pixels <= SMALLEST_PX // 2:
             return pixels, lines
-        pixels = min(pixels - 1, int(pixels * 0.94))
+        if fits and pixels <= asked * 0.8:
+            return pixels, lines
+        pixels -= 1
 
 
-def _wrapped(parts: list[str], face: ImageFont.FreeTypeFont, room: int, pixels: int) -> list[str]:
-    return [line for part in parts for line in _wrap(part, face, room, pixels)]
+def _wrapped(parts: list[str], face: ImageFont.FreeTypeFont, room: int, may_break: bool) -> list[str]:
+    return [line for part in parts for line in _wrap(part, face, room, may_break)]
 
 
-def _wrap(text: str, face: ImageFont.FreeTypeFont, room: int, pixels: int) -> list[str]:
+def _wrap(text: str, face: ImageFont.FreeTypeFont, room: int, may_break: bool) -> list[str]:
     """Lines no wider than `room` where the words allow it, and of about equal width."""
     pieces = _pieces(text)
+    if may_break:
+        pieces = [part for piece in pieces for part in _broken(piece, face, room)]
     if face.getlength(text) <= room or len(pieces) < 2:
         return [text]
     greedy = _greedy(pieces, face, room)
     # Even lines look set, a lone last word looks lost: the narrowest width that needs no more lines.
     low, high = 0, room
-    while high - low > max(1, pixels // 4):
+    while high - low > 4:
         middle = (low + high) // 2
         narrower = _greedy(pieces, face, middle)
         if len(narrower) <= len(greedy) and max(map(face.getlength, narrower)) <= middle:
@@ -168,6 +174,18 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
+def _broken(word: str, face: ImageFont.FreeTypeFont, room: int) -> list[str]:
+    """The word, or what of it fits on a line each."""
+    if face.getlength(word) <= room:
+        return [word]
+    parts = [""]
+    for c in word:
+        if parts[-1] and face.getlength(parts[-1] + c) > room:
+            parts.append("")
+        parts[-1] += c
+    return parts
+
+
 def _is_wide(c: str) -> bool:
     return unicodedata.east_asian_width(c) in "WF" and unicodedata.category(c)[0] == "L"
 
@@ -191,7 +209,7 @@ def _draw(
     spread = max(1.0, pixels * 0.12)
     # The shadow is wide and soft for the text to stand on, and tight enough to give thin strokes an edge.
     wide = mask.filter(ImageFilter.GaussianBlur(spread * 2)).point([min(190, round(v * 1.3)) for v in range(256)])
-    tight = mask.filter(ImageFilter.GaussianBlur(spread / 3)).point([min(150, v) for v in range(256)])
+    tight = mask.filter(ImageFilter.GaussianBlur(spread / 3)).point([min(190, v) for v in range(256)])
     shadow = Image.composite(wide, tight, wide.point([255 if v > 90 else v * 2 for v in range(256)]))
     alpha = Image.new("L", (width, height))
     alpha.paste(shadow)

@@ -1,0 +1,64 @@
+"""A run that needs no training: its frames are moving stripes whose colour tells the label."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoreel.clip import Frames
+
+
+class StripedRun:
+    """Stands in for a trained run; counts what it is asked for."""
+
+    def __init__(self, size: tuple[int, int] = (32, 32), rate: Fraction = Fraction(25)) -> None:
+        self.labels, self.size, self.rate = ("red", "green", "blue"), size, rate
+        self.asked: list[tuple[str, str | None, int, int]] = []
+
+    def _frames(self, label: str | None, num_frames: int, seed: int) -> Iterator[Frames]:
+        height, width = self.size
+        at = np.arange(width)
+        for start in range(0, num_frames, 7):
+            count = min(7, num_frames - start)
+            chunk = np.full((count, height, width, 3), 40, np.uint8)
+            for i in range(count):
+                bright = ((at + 2 * (start + i) + seed) % 16 < 8) * 200
+                chunk[i, :, :, self.labels.index(label) if label else 1] = bright + 20
+            yield chunk
+
+    def generate_stream(self, label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]:
+        self.asked.append(("generate", label, num_frames, seed))
+        return self._frames(label, num_frames, seed)
+
+    def continue_stream(
+        self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0
+    ) -> Iterator[Frames]:
+        self.asked.append(("continue", label, num_frames, seed))
+        assert frames.shape[1:3] == self.size
+        yield frames  # as a real run does: the clip first, then what is new
+        yield from self._frames(label, num_frames, seed)
+
+    def animate_stream(
+        self, picture: Frames, num_frames: int, label: str | None = None, seed: int = 0
+    ) -> Iterator[Frames]:
+        self.asked.append(("animate", label, num_frames, seed))
+        assert picture.shape == (*self.size, 3)
+        return self._frames(label, num_frames, seed)
+
+    def rebuild_stream(self, frames: Iterator[Frames]) -> Iterator[Frames]:
+        self.asked.append(("rebuild", None, 0, 0))
+        return frames
+
+
+@pytest.fixture
+def striped_run() -> StripedRun:
+    """A run of 32 pixels and 25 frames a second with the labels red, green and blue."""
+    return StripedRun()
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A place a storyboard can name as its run; nothing is read from it."""
+    return tmp_path / "runs" / "striped"

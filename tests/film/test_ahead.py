@@ -1,0 +1,50 @@
+"""Working ahead: the same items, the same errors, and nothing left running."""
+
+import threading
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from autoreel.film.ahead import ahead
+
+
+def _count(stop: int, closed: list[bool], fail_at: int = -1) -> Generator[int, None, None]:
+    try:
+        for i in range(stop):
+            if i == fail_at:
+                raise ValueError("broken")
+            yield i
+    finally:
+        closed.append(True)
+
+
+def _names() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+def test_all_items_in_order() -> None:
+    closed: list[bool] = []
+    with ahead(_count(500, closed), 4) as items:
+        assert list(items) == list(range(500))
+    assert closed and "compose" not in _names()
+
+
+def test_an_error_comes_where_the_item_would_have() -> None:
+    closed: list[bool] = []
+    seen = []
+    with pytest.raises(ValueError, match="broken"), ahead(_count(9, closed, fail_at=5), 4) as items:
+        for item in items:
+            seen.append(item)
+    assert seen == [0, 1, 2, 3, 4]
+    assert closed and "compose" not in _names()
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    closed: list[bool] = []
+
+    def first(items: Iterator[int]) -> int:
+        return next(items)
+
+    with ahead(_count(10_000, closed), 4) as items:
+        assert first(items) == 0
+    assert closed and "compose" not in _names()

@@ -1,0 +1,348 @@
+"""Rendering with a run that needs no training: exact length, transitions, sound, cache, record and errors."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from autoreel.clip import Sound
+from autoreel.config import Config
+from autoreel.errors import ConfigError, MediaError, RunError, UsageError
+from autoreel.film.document import load_storyboard, save_storyboard
+from autoreel.film.make import canvas_for, make_film
+from autoreel.film.renderer import FilmResult, render
+from autoreel.film.storyboard import Storyboard
+from autoreel.media.decode import read_clip, read_sound
+from autoreel.media.encode import VideoWriter
+from autoreel.media.sound import loudness_lufs
+from autoreel.runs import RunFolder
+
+RED, GREEN, BLUE = 0, 1, 2
+
+
+def _board(folder: Path, shots: list[dict[str, Any]], **more: Any) -> Storyboard:
+    values = {"run": str(folder / "run"), "canvas": {"width": 64, "height": 48, "rate": 25}, "shots": shots, **more}
+    return Storyboard.model_validate(values)
+
+
+def _frames(result: FilmResult) -> NDArray[np.float64]:
+    return read_clip(result.path).frames.astype(float)
+
+
+def _channel(frames: NDArray[np.float64], start: int, stop: int) -> int:
+    return int(frames[start:stop].mean(axis=(0, 1, 2)).argmax())
+
+
+def _song(path: Path, length_s: float = 6.0) -> Path:
+    rate = 48_000
+    at = np.arange(round(length_s * rate)) / rate
+    pulse = np.exp(-((at * 2) % 1) * 12) * np.sin(2 * np.pi * 220 * at) * 0.3
+    sound = Sound(np.stack([pulse, pulse], axis=1).astype(np.float32), rate)
+    picture = np.zeros((1, 32, 32, 3), np.uint8)
+    with VideoWriter(path, (32, 32), Fraction(10), sound=sound) as writer:
+        for _ in range(round(length_s * 10)):
+            writer.write(picture)
+    return path
+
+
+def _video(path: Path, num_frames: int = 50) -> Path:
+    """Brighter with every frame; blue throughout."""
+    frames = np.zeros((num_frames, 48, 64, 3), np.uint8)
+    frames[..., BLUE] = 255
+    frames[..., RED] = (np.arange(num_frames) * 4)[:, None, None]
+    with VideoWriter(path, (48, 64), Fraction(25), quality=4) as writer:
+        writer.write(frames)
+    return path
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001)])
+def test_a_film_is_exact_and_tells_what_it_is(
+    tmp_path: Path, striped_run: Any, run_folder: Path, rate: Fraction
+) -> None:
+    striped_run.rate = rate
+    song = _song(tmp_path / "song.mp4")
+    lines: list[str] = []
+    made = make_film(striped_run, run_folder, tmp_path / "film.mp4", music=song, length_s=9.3, title="Stripes",
+                     report=lines.append)  # fmt: skip
+    assert made.storyboard == tmp_path / "film.toml"
+    assert made.result.num_frames == round(Fraction("9.3") * rate)
+    with av.open(str(made.result.path)) as file:
+        assert [stream.type for stream in file.streams] == ["video", "audio"]
+        assert "AI-generated" in file.metadata["comment"]
+        assert file.metadata["title"] == "Stripes"
+        assert file.streams.video[0].average_rate == rate
+        count = sum(1 for _ in file.decode(video=0))
+    assert count == made.result.num_frames
+    head = made.result.path.read_bytes()
+    assert head.index(b"moov") < head.index(b"mdat")  # it plays before it is loaded whole
+    sound = read_sound(made.result.path)
+    assert sound.duration_s == pytest.approx(made.result.duration_s, abs=0.05)
+    assert np.abs(sound.samples[-200:]).max() < 0.01 < np.abs(sound.samples[48_000:96_000]).max()
+    assert any("beats a minute" in line for line in lines) and any("frames" in line for line in lines)
+    record = json.loads(made.result.record.read_text())
+    assert record["ai_generated"] and record["num_frames"] == count
+    assert {span["kind"] for span in record["spans"]} == {"generated"}
+    assert record["storyboard"]["music"]["file"] == "song.mp4"
+
+
+def test_the_music_is_levelled(tmp_path: Path, striped_run: Any) -> None:
+    music = {"file": str(_song(tmp_path / "song.mp4")), "loudness_lufs": -20.0, "fade_out_s": 0.1}
+    result = render(_board(tmp_path, [{"length_s": 5.0}], music=music), striped_run, tmp_path / "film.mp4")
+    assert loudness_lufs(read_sound(result.path)) == pytest.approx(-20.0, abs=0.7)
+
+
+def test_a_silent_film_has_no_sound(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
+    made = make_film(striped_run, run_folder, tmp_path / "film.mp4", length_s=3)
+    with av.open(str(made.result.path)) as file:
+        assert [stream.type for stream in file.streams] == ["video"]
+
+
+def test_cuts_fades_and_dips_are_where_they_belong(tmp_path: Path, striped_run: Any) -> None:
+    shots = [
+        {"label": "red", "length_s": 1.0},
+        {"label": "green", "length_s": 1.0},
+        {"label": "blue", "length_s": 1.0, "transition": {"kind": "fade", "length_s": 0.4}},
+        {"label": "red", "length_s": 1.0, "transition": {"kind": "dip", "length_s": 0.4}},
+    ]
+    frames = _frames(render(_board(tmp_path, shots, opening={"length_s": 0.4}, ending={"length_s": 0.4}), striped_run,
+                            tmp_path / "film.mp4"))  # fmt: skip
+    assert len(frames) == 100
+    assert _channel(frames, 12, 25) == RED and _channel(frames, 25, 26) == GREEN  # a cut is sharp
+    middle = frames[50].mean(axis=(0, 1))
+    assert middle[GREEN] == pytest.approx(middle[BLUE], rel=0.25)  # half way
+    assert frames[75].mean() < 25 < frames[68].mean()  # through black
+    assert _channel(frames, 82, 90) == RED
+    brightness = frames.mean(axis=(1, 2, 3))
+    assert brightness[0] < 0.3 * brightness[12] and brightness[99] < 3
+    assert striped_run.asked == [
+        ("generate", "red", 25, 0), ("generate", "green", 30, 0), ("generate", "blue", 30, 0),
+        ("generate", "red", 25, 0),
+    ]  # fmt: skip
+
+
+def test_a_slower_run_is_shown_at_its_own_pace(tmp_path: Path, striped_run: Any) -> None:
+    striped_run.rate = Fraction(10)
+    frames = _frames(render(_board(tmp_path, [{"length_s": 2.0}]), striped_run, tmp_path / "film.mp4"))
+    assert len(frames) == 50
+    assert striped_run.asked[0][2] == 20
+    changed = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)) > 4
+    assert changed.sum() == 19
+
+
+@pytest.mark.parametrize(("factor", "asked"), [(2.0, 49), (0.5, 13)])
+def test_speed_changes_what_is_asked_for_and_not_the_length(
+    tmp_path: Path, striped_run: Any, factor: float, asked: int
+) -> None:
+    shots = [{"length_s": 1.0, "effects": [{"name": "speed", "factor": factor}]}]
+    result = render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4")
+    assert result.num_frames == 25 and striped_run.asked[0][2] == asked
+
+
+def test_every_verb(tmp_path: Path, striped_run: Any) -> None:
+    source = str(_video(tmp_path / "blue.mp4"))
+    shots: list[dict[str, Any]] = [
+        {"verb": "material", "source": source, "length_s": 1.0, "in_s": 0.4},
+        {"verb": "still", "source": source, "length_s": 0.4},
+        {"verb": "card", "color": "#00ff00", "length_s": 0.4},
+        {"verb": "continue", "source": source, "label": "red", "length_s": 0.4, "out_s": 1.0},
+        {"verb": "animate", "source": source, "label": "green", "length_s": 0.4},
+        {"verb": "rebuild", "source": source, "length_s": 0.4},
+        {"verb": "material", "source": source, "length_s": 1.0, "effects": [{"name": "reverse"}]},
+    ]
+    result = render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4")
+    frames = _frames(result)
+    assert len(frames) == 100
+    assert [_channel(frames, a + 1, a + 9) for a in (0, 25, 35, 45, 55, 65, 75)] == [
+        BLUE, BLUE, GREEN, RED, GREEN, BLUE, BLUE
+    ]  # fmt: skip
+    red = frames[..., RED].mean(axis=(1, 2))
+    assert red[2] == pytest.approx(4 * 12, abs=12)  # from its in point on
+    assert np.all(np.diff(red[2:24]) > 0) and np.all(np.diff(red[76:99]) < 0)
+    assert np.ptp(red[26:34]) < 3
+    spans = json.loads(result.record.read_text())["spans"]
+    assert [span["kind"] for span in spans] == [
+        "original", "original", "plain", "generated", "generated", "rebuilt", "original"
+    ]  # fmt: skip
+    with av.open(str(result.path)) as file:
+        assert "Partly AI-generated" in file.metadata["comment"]
+
+
+def test_a_film_of_material_alone_needs_no_run_and_is_not_called_generated(tmp_path: Path) -> None:
+    source = str(_video(tmp_path / "blue.mp4"))
+    board = Storyboard.model_validate({"shots": [{"verb": "material", "source": source, "length_s": 1.0}]})
+    result = render(board, None, tmp_path / "film.mp4")
+    with av.open(str(result.path)) as file:
+        assert "no picture in it was made by a model" in file.metadata["comment"]
+
+
+def test_a_picture_of_another_shape_is_cropped_or_framed(tmp_path: Path) -> None:
+    source = str(_video(tmp_path / "blue.mp4"))
+    for fit, corner in (("crop", 255), ("letterbox", 0)):
+        board = Storyboard.model_validate({
+            "canvas": {"width": 96, "height": 48, "fit": fit},
+            "shots": [{"verb": "material", "source": source, "length_s": 0.4}],
+        })  # fmt: skip
+        frames = _frames(render(board, None, tmp_path / f"{fit}.mp4"))
+        assert frames[5, 24, 2, BLUE] == pytest.approx(corner, abs=12)
+        assert frames[5, 24, 48, BLUE] == pytest.approx(255, abs=12)
+
+
+def test_an_edit_renders_only_what_it_changed(tmp_path: Path, striped_run: Any) -> None:
+    folder = RunFolder.create(tmp_path / "run", Config())
+    folder.save_weights("codec.safetensors", {"weight": torch.zeros(1)}, {})
+    shots: list[dict[str, Any]] = [{"label": name, "length_s": 0.6, "seed": 5} for name in ("red", "green", "blue")]
+    out = tmp_path / "film.mp4"
+    first = render(_board(tmp_path, shots), striped_run, out)
+    before = _frames(first)
+    assert (first.num_made, first.num_kept) == (3, 0)
+    shots[1]["seed"] = 6
+    shots[2]["effects"] = [{"name": "black-and-white"}]
+    second = render(_board(tmp_path, shots), striped_run, out)
+    assert (second.num_made, second.num_kept) == (1, 2)
+    assert striped_run.asked[3:] == [("generate", "green", 15, 6)]
+    assert np.array_equal(_frames(second)[:10], before[:10])
+    assert len(list((tmp_path / ".film.shots").iterdir())) == 3  # what is of no use any more is gone
+    folder.save_weights("codec.safetensors", {"weight": torch.ones(1)}, {})
+    assert render(_board(tmp_path, shots), striped_run, out).num_made == 3  # another model
+
+
+def test_a_record_makes_the_same_film_again(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
+    song = _song(tmp_path / "song.mp4")
+    made = make_film(striped_run, run_folder, tmp_path / "film.mp4", music=song, length_s=3, title="Again")
+    again = render(made.result.record, striped_run, tmp_path / "again.mp4", report=lambda line: None)
+    assert made.result.path.read_bytes() == again.path.read_bytes()
+    assert load_storyboard(made.result.record) == load_storyboard(made.storyboard)
+
+
+def test_a_record_of_another_model_says_so(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
+    made = make_film(striped_run, run_folder, tmp_path / "film.mp4", length_s=1)
+    record = json.loads(made.result.record.read_text())
+    record["run_hash"], record["versions"]["numpy"] = "0123", "0.1"
+    made.result.record.write_text(json.dumps(record))
+    lines: list[str] = []
+    render(made.result.record, striped_run, tmp_path / "again.mp4", report=lines.append)
+    assert "trained on since" in lines[0] and "numpy 0.1 is now" in lines[1]
+
+
+def test_an_edited_storyboard_is_kept_and_rendered(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
+    out = tmp_path / "film.mp4"
+    made = make_film(striped_run, run_folder, out, length_s=2)
+    edited = made.storyboard.read_text() + '[[shots]]\nverb = "card"\nlength_s = 1\n'
+    made.storyboard.write_text(edited)
+    assert render(made.storyboard, striped_run, out).num_frames == 75
+    lines: list[str] = []
+    other = make_film(striped_run, run_folder, out, length_s=2, report=lines.append)
+    assert other.storyboard == tmp_path / "film-2.toml" and made.storyboard.read_text() == edited
+    assert any("film.toml was edited and stays" in line for line in lines)
+
+
+def test_beats_count_on_the_music(tmp_path: Path, striped_run: Any) -> None:
+    song = _song(tmp_path / "song.mp4")  # two beats a second
+    board = _board(tmp_path, [{"beats": 4}, {"label": "red", "length_s": 1.0}], music={"file": str(song)})
+    result = render(board, striped_run, tmp_path / "film.mp4")
+    first = striped_run.asked[0][2]
+    assert first == pytest.approx(50, abs=14)  # the first beat may be at the start or half a second on
+    assert result.num_frames == first + 25
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path, striped_run: Any) -> None:
+    board = _board(
+        tmp_path,
+        [{"length_s": 1, "label": "rde"}, {"verb": "material", "source": "/no/clip.mp4", "length_s": 1},
+         {"verb": "still", "source": str(tmp_path), "length_s": 1}],
+        music={"file": "/no/song.mp3"},
+        titles=[{"text": "a", "font": "/no/font.ttf"}],
+    )  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        render(board, striped_run, tmp_path / "film.mp4")
+    assert len(caught.value.problems) == 5
+    assert "shot 1: 'label' is 'rde', did you mean 'red'?" in caught.value.problems
+    assert not (tmp_path / "film.mp4").exists() and not striped_run.asked
+
+
+@pytest.mark.parametrize(
+    ("titles", "words"),
+    [
+        ([{"text": "中"}], "title 1: the bundled font has no letter for 中"),
+        ([{"text": "a", "start_s": 9.0}], "title 1: starts at 9 s, after the film's end"),
+    ],
+)
+def test_titles_are_looked_at_before_anything_is_made(
+    tmp_path: Path, striped_run: Any, titles: list[dict[str, Any]], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        render(_board(tmp_path, [{"length_s": 1}], titles=titles), striped_run, tmp_path / "film.mp4")
+    assert not striped_run.asked
+
+
+def test_material_that_ends_too_early_is_said_and_no_film_is_left(tmp_path: Path, striped_run: Any) -> None:
+    source = str(_video(tmp_path / "blue.mp4"))
+    board = _board(tmp_path, [{"verb": "material", "source": source, "length_s": 3.0}])
+    with pytest.raises(MediaError, match=r"shot 1: .*blue.mp4 ends 1\.\d+ s before the shot does; shorten"):
+        render(board, striped_run, tmp_path / "film.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blue.mp4"]
+
+
+def test_a_model_that_makes_too_little_is_an_error(tmp_path: Path, striped_run: Any) -> None:
+    striped_run.generate_stream = lambda label, num_frames, seed: iter([np.zeros((5, 32, 32, 3), np.uint8)])
+    with pytest.raises(RunError, match="made 5 frames of 25"):
+        render(_board(tmp_path, [{"length_s": 1}]), striped_run, tmp_path / "film.mp4")
+
+
+def test_a_run_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RunError):
+        render(_board(tmp_path, [{"length_s": 1}]), None, tmp_path / "film.mp4")
+
+
+def test_an_ending_that_is_no_film(tmp_path: Path, striped_run: Any) -> None:
+    with pytest.raises(UsageError):
+        render(_board(tmp_path, [{"length_s": 1}]), striped_run, tmp_path / "film.txt")
+    assert not striped_run.asked
+
+
+def test_single_pictures(tmp_path: Path, striped_run: Any) -> None:
+    result = render(_board(tmp_path, [{"length_s": 0.2}]), striped_run, tmp_path / "frames" / "%05d.png")
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 5
+    assert result.record.is_file()
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas"),
+    [((64, 64), (512, 512)), ((64, 112), (512, 896)), ((128, 72), (768, 432)), ((512, 1024), (960, 1920))],
+)
+def test_the_canvas_has_the_models_shape(size: tuple[int, int], canvas: tuple[int, int]) -> None:
+    made = canvas_for(size, Fraction(12))
+    assert (made.height, made.width, made.rate) == (*canvas, Fraction(12))
+
+
+def test_frames_are_made_only_as_they_are_needed(tmp_path: Path, striped_run: Any) -> None:
+    """A film of many shots never has more than two of them open."""
+    is_open: list[int] = []
+    most = 0
+    plain = striped_run.generate_stream
+
+    def watched(label: str | None = None, num_frames: int = 33, seed: int = 0) -> Any:
+        nonlocal most
+        is_open.append(seed)
+        most = max(most, len(is_open))
+        try:
+            yield from plain(label, num_frames, seed)
+        finally:
+            is_open.remove(seed)
+
+    striped_run.generate_stream = watched
+    shots = [{"length_s": 0.5, "seed": i, "transition": {"length_s": 0.2} if i else None} for i in range(12)]
+    result = render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4")
+    assert result.num_frames == 150 and most <= 2 and not is_open
+
+
+def test_a_storyboard_file_is_named_in_its_problems(tmp_path: Path, striped_run: Any) -> None:
+    path = save_storyboard(_board(tmp_path, [{"length_s": 1, "label": "rde"}]), tmp_path / "film.toml")
+    with pytest.raises(ConfigError, match=r"film\.toml: shot 1"):
+        render(path, striped_run, tmp_path / "film.mp4")

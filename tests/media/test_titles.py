@@ -1,0 +1,82 @@
+"""Titles: within the safe area, readable, shaped; a letter the font lacks is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from autoreel.errors import UsageError
+from autoreel.media.titles import SAFE_HEIGHT, SAFE_WIDTH, missing_letters, overlay, render_title
+
+TEXTS = {
+    "short": "Spring",
+    "long": "A title that is much too long for one line and has to be set in several of them",
+    "lines": "first\nsecond\nthird",
+    "one word": "Donaudampfschifffahrtsgesellschaft",
+    "accents": "Żółć, Größe, façade, Čeština",
+    "greek": "Καλημέρα",
+    "cyrillic": "Доброе утро",
+    "arabic": "السلام عليكم",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("size", [(64, 64), (96, 128), (512, 512)])
+@pytest.mark.parametrize("place", ["upper", "center", "lower"])
+def test_letters_stay_within_the_safe_area(text: str, size: tuple[int, int], place: str) -> None:
+    layer = render_title(text, size=size, scale=0.12, place=place)
+    left, top, right, bottom = layer.text_box
+    height, width = size
+    slack = 2  # an accent or a tail may stand out of its line by a pixel or two
+    assert left >= width * (1 - SAFE_WIDTH) / 2 - slack and right <= width * (1 + SAFE_WIDTH) / 2 + slack
+    assert top >= height * (1 - SAFE_HEIGHT) / 2 - slack and bottom <= height * (1 + SAFE_HEIGHT) / 2 + slack
+    middle = (top + bottom) / 2 / height
+    if size[0] >= 512 and text == TEXTS["short"]:
+        assert {"upper": middle < 0.3, "center": 0.4 < middle < 0.6, "lower": middle > 0.7}[place]
+
+
+def test_a_small_picture_has_readable_letters() -> None:
+    layer = render_title("Hello", size=(64, 64), scale=0.05)
+    assert layer.text_box[3] - layer.text_box[1] >= 6
+
+
+def test_it_is_seen_on_white_and_on_black_and_fades() -> None:
+    layer = render_title("Hello", size=(128, 256), scale=0.2)
+    for ground in ("#ffffff", "#000000"):
+        picture = Image.new("RGB", (256, 128), ground)
+        whole, half = (np.asarray(overlay(picture, layer, opacity)).astype(int) for opacity in (1.0, 0.5))
+        changed = np.abs(whole - np.asarray(picture)).max()
+        assert changed > 120
+        assert np.abs(half - np.asarray(picture)).max() < 0.6 * changed
+        assert np.array_equal(np.asarray(overlay(picture, layer, 0.0)), np.asarray(picture))
+
+
+def test_arabic_is_shaped_and_runs_to_the_left() -> None:
+    assert features.check("raqm"), "Pillow without Raqm cannot shape Arabic; install its own wheel"
+    joined, apart = (render_title(text, size=(100, 400), scale=0.3).text_box for text in ("سلام", "س ل ا م"))
+    assert joined[2] - joined[0] < 0.8 * (apart[2] - apart[0])
+
+
+def test_the_color_is_the_letters_color() -> None:
+    picture = overlay(Image.new("RGB", (200, 100)), render_title("I", size=(100, 200), scale=0.8, color="#ff0000"))
+    assert np.asarray(picture).reshape(-1, 3).max(axis=0).tolist() == [255, 0, 0]
+
+
+def test_letters_the_font_has_not_are_named() -> None:
+    assert missing_letters("abc é ا") == []
+    assert missing_letters("a中文") == ["中", "文"]
+    with pytest.raises(UsageError, match="has no letter for 中"):
+        render_title("中", size=(64, 64))
+
+
+def test_a_font_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "font.ttf").write_bytes(b"no font at all")
+    for name in ("font.ttf", "absent.ttf"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            render_title("a", size=(64, 64), font=tmp_path / name)
+
+
+def test_a_place_that_is_none() -> None:
+    with pytest.raises(UsageError, match="upper, center, lower"):
+        render_title("a", size=(64, 64), place="top")
