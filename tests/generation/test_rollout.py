@@ -8,7 +8,7 @@ from autoreel.config import PriorConfig
 from autoreel.generation import timeline as rows
 from autoreel.generation.rollout import Sampling, context_of, roll_out, window_times
 from autoreel.generation.timeline import Timeline
-from autoreel.models.prior import Prior, PriorCache
+from autoreel.models.prior import FAR, Prior, PriorCache
 
 SHAPE = (2, 4, 4)
 FEW = Sampling(steps=2)
@@ -51,9 +51,10 @@ def test_no_context_is_longer_than_the_window() -> None:
 
 
 def test_far_frames_are_told_at_a_distance_that_was_trained() -> None:
-    assert window_times([0, 1, 2, 3], 4) == [0, 1, 2, 3]
-    assert window_times([0, 98, 99, 100], 4) == [0, 5, 6, 7]
-    assert window_times([0], 4) == [0]
+    assert window_times([0, 1, 2, 3]) == [0, 1, 2, 3]
+    assert window_times([0, 3, 4, 5]) == [0, 3, 4, 5]
+    assert window_times([0, 98, 99, 100]) == [0, 1 + FAR, 2 + FAR, 3 + FAR]
+    assert window_times([0]) == [0]
 
 
 def test_length_and_finite(prior: Prior) -> None:

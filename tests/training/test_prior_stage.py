@@ -15,6 +15,7 @@ from autoreel.clip import Frames
 from autoreel.config import CodecConfig, Config, DataConfig, PriorConfig, TrainingConfig
 from autoreel.data.store import FootageStore
 from autoreel.models.codec import Codec
+from autoreel.models.prior import FAR
 from autoreel.runs import RunFolder
 from autoreel.training.latents import LatentWindows, cached_latents, plan_streams, there_and_back
 from autoreel.training.prior_stage import PriorStage, draw_levels, reorder
@@ -81,6 +82,7 @@ def test_streams_fit_the_budget_and_every_shot_has_one() -> None:
     assert all(s.start + s.num_frames <= 100 for s in plan if s.shot == 0)
     assert len({s.start % 4 for s in plan if s.shot == 0}) == 4
     assert sum(s.num_frames for s in plan) <= 2000
+    assert next(s.num_frames for s in plan if s.shot == 1) == 49  # continued there and back
     many = plan_streams([5000] * 50, window=9, temporal_stride=4, max_frames=2000)
     assert sum(s.num_frames for s in many) <= 2000 and len({s.shot for s in many}) > 20
 
@@ -124,7 +126,7 @@ def test_windows_begin_with_the_frame_that_stands_alone() -> None:
     start = torch.where(labels == 3, 0, 5)
     assert torch.equal(values[:, 0], start.float()) and not times[:, 0].any()
     gap = values[:, 1] - start - 1
-    assert torch.equal(values[:, 2], values[:, 1] + 1) and torch.equal(times[:, 1], 1 + gap.clamp(max=3))
+    assert torch.equal(values[:, 2], values[:, 1] + 1) and torch.equal(times[:, 1], 1 + gap.clamp(max=FAR))
     assert set(gap[labels == 3].tolist()) == {0, 1, 2} and set(gap[labels == -1].tolist()) == {0, 1, 2, 3, 4}
     assert 0.4 < float((gap == 0).float().mean()) < 0.75
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from autoreel.generation.sampler import Solver, frame_noise, integrate, level_shift, schedule
 from autoreel.generation.timeline import NO_LABEL, Timeline
 from autoreel.models.compute import autocast
-from autoreel.models.prior import Prior, PriorCache
+from autoreel.models.prior import FAR, Prior, PriorCache
 
 FUTURE_SEEN = 2  # known frames after the one being made that are put into the window
 
@@ -92,13 +92,13 @@ def context_of(frame: int, known: Sequence[bool], window: int) -> list[int]:
     return [i for i in seen if known[i]] + [i for i in seen if not known[i]]
 
 
-def window_times(frames: Sequence[int], window: int) -> list[int]:
+def window_times(frames: Sequence[int]) -> list[int]:
     """Places of frames as the network is told them: true, but never further from frame 0 than it was trained for.
 
     Frame 0 keeps time 0 because it alone stands for a single picture; all others move together.
     """
     later = [i for i in frames if i > 0]
-    excess = max(0, min(later) - 1 - window) if later else 0
+    excess = max(0, min(later) - 1 - FAR) if later else 0
     return [i - excess if i > 0 else 0 for i in frames]
 
 
@@ -136,7 +136,7 @@ class _Roll:
     def _make(self, frame: int) -> None:
         window = self.prior.config.window
         context = context_of(frame, self.known, window)
-        *times, time = window_times([*context, frame], window)
+        *times, time = window_times([*context, frame])
         self._remember(context, times)
         start = self.level[frame]
         noise = self._noise(frame, "frame")

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from autoreel.config import PriorConfig
 
 LEVEL_FEATURES = 64
+FAR = 4  # a first frame that is further from the others than this is told to be this far: how far hardly matters
 ROTARY_BASE = 100.0  # windows are short: the slowest turn is about one radian per 100 positions
 
 
@@ -90,7 +91,6 @@ class Prior(nn.Module):
         label: Tensor,
         cache: PriorCache | None = None,
         keep: bool = False,
-        sees: Tensor | None = None,
     ) -> Tensor:
         """Velocity n - x of every frame.
 
@@ -114,9 +114,6 @@ class Prior(nn.Module):
         turns = self._turns(time).to(x.dtype)
         past = cache.num_tokens if cache is not None else 0
         bias = _causal_bias(frames, self.num_tokens, past, latents.device)
-        if sees is not None:
-            wide = sees.repeat_interleave(self.num_tokens, 0).repeat_interleave(self.num_tokens, 1)
-            bias = torch.where(wide, 0.0, -1e4)
         modulation = self.modulation(condition)
         for index, block in enumerate(self.blocks):
             entry = cache.entries[index] if cache is not None and past else None

@@ -21,13 +21,14 @@ from torch import Tensor
 from autoreel.clip import Frames, to_model
 from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
+from autoreel.models.prior import FAR
 from autoreel.runs import RunFolder, atomic_path, read_weights, write_weights
 
 if TYPE_CHECKING:
     from autoreel.data.store import FootageStore, Shot
 
 FORMAT = 1
-FRAMES_AT_64 = 12_000  # encoded for training at 64 x 64 pixels, fewer at larger sizes: about a minute on two cores
+FRAMES_AT_64 = 20_000  # encoded for training at 64 x 64 pixels, fewer at larger sizes: about half a minute on one core
 STREAMS_AT_ONCE = 4
 
 
@@ -89,7 +90,7 @@ class LatentWindows:
         place = torch.arange(window)
         inside = torch.where(place > 0, place + gap[:, None], 0)
         latents = self.latents[self.starts[stream][:, None] + inside].transpose(1, 2)
-        times = torch.where(place > 0, place + gap.clamp(max=window)[:, None], 0).float()
+        times = torch.where(place > 0, place + gap.clamp(max=FAR)[:, None], 0).float()
         return latents, times, self.labels[stream]
 
 
@@ -104,17 +105,20 @@ def plan_streams(lengths: Sequence[int], window: int, temporal_stride: int, max_
 
     Returns:
         Streams of one to two windows, at least one of every shot while that fits, evenly thinned where it does not.
-        The closest spacing of starts that fits; it is odd, so that all phases of a group occur.
+        The closest spacing of starts that fits; it is odd, so that all phases of a group occur. Shots too short for
+        a window that is `FAR` from its first frame are continued there and back, so that rollouts meet nothing new.
     """
     shortest = 1 + temporal_stride * (window - 1)
-    longest = 1 + temporal_stride * 2 * (window - 1)
+    with_gap = shortest + temporal_stride * FAR
+    longest = max(with_gap, 1 + temporal_stride * 2 * (window - 1))
 
     def streams(spacing: int) -> list[Stream]:
         found = []
         for shot, length in enumerate(lengths):
             for start in range(0, max(1, length - shortest + 1), spacing):
                 room = min(length - start, longest)
-                found.append(Stream(shot, start, max(shortest, 1 + (room - 1) // temporal_stride * temporal_stride)))
+                least = shortest if length >= with_gap else with_gap
+                found.append(Stream(shot, start, max(least, 1 + (room - 1) // temporal_stride * temporal_stride)))
         return found
 
     spacing = 3
