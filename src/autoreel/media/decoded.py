@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,6 +51,8 @@ def decoded(
             try:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
+                if error.errno == errno.ENOMEM:
+                    raise
                 if started and not isinstance(error, av.error.EOFError):
                     raise MediaError(f"damaged after {clock.now_s:.2f} s: {reader.reason_of(error)}") from error
                 first_error = first_error or reader.reason_of(error)

@@ -134,16 +134,13 @@ def loudness_lufs(sound: Sound) -> float:
     Returns:
         LUFS; minus infinity for silence or less than one block.
     """
-    rate = sound.sample_rate_hz
-    block, step = round(0.4 * rate), round(0.1 * rate)
-    if len(sound.samples) < block:
+    step = round(0.1 * sound.sample_rate_hz)
+    sums = _energy_per_step(sound, step)
+    if len(sums) < 4:
         return -math.inf
-    squares = _k_weighted(sound.samples.astype(np.float64), rate) ** 2
-    sums = np.concatenate([np.zeros((1, squares.shape[1])), np.cumsum(squares, axis=0)])
-    starts = np.arange(0, len(squares) - block + 1, step)
-    power = ((sums[starts + block] - sums[starts]) / block).sum(axis=1)  # equation 2, left and right weigh 1
+    power = np.convolve(sums, np.ones(4), "valid") / (4 * step)  # equation 2, left and right weigh 1
     with np.errstate(divide="ignore"):
-        loudness = -0.691 + 10 * np.log10(power)
+        loudness = -0.691 + 10 * np.log10(np.maximum(power, 0))
     kept = power[loudness > -70]  # the absolute gate
     if len(kept) == 0:
         return -math.inf
@@ -152,15 +149,29 @@ def loudness_lufs(sound: Sound) -> float:
     return -0.691 + 10 * math.log10(kept.mean()) if len(kept) else -math.inf
 
 
-def _k_weighted(samples: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
-    """The two filters of BS.1770 annex 1 for any rate, applied by FFT; their ringing fits into the padding."""
-    length = 1 << (len(samples) + rate - 1).bit_length()
-    z = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)  # one step of delay at each frequency
+def _energy_per_step(sound: Sound, step: int) -> NDArray[np.float64]:
+    """Sum of squares over both channels of every whole step, after the two filters of BS.1770 annex 1.
+
+    Filtered by FFT in pieces. The filters forget within a quarter of a second (the lower one is a critically damped
+    38 Hz), so half a second before each piece and a quarter after it make the pieces equal to the whole.
+    """
+    rate = sound.sample_rate_hz
+    length = 1 << math.ceil(math.log2(2.5 * rate))
+    before, after = rate // 2, rate // 4
+    take = (length - before - after) // step * step
+    z = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)  # one sample of delay at each frequency
     response = np.ones_like(z)
     for b, a in (_shelf(rate), _high_pass(rate)):
         response *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
-    spectrum = np.fft.rfft(samples, length, axis=0) * response[:, None]
-    return np.asarray(np.fft.irfft(spectrum, length, axis=0)[: len(samples)])
+    total = len(sound.samples) // step * step
+    sums: list[NDArray[np.float64]] = []
+    for begin in range(0, total, take):
+        end = min(total, begin + take)
+        first = max(0, begin - before)
+        spectrum = np.fft.rfft(sound.samples[first:end].astype(np.float64), length, axis=0)
+        filtered = np.fft.irfft(spectrum * response[:, None], length, axis=0)[begin - first : end - first]
+        sums.append((filtered**2).sum(axis=1).reshape(-1, step).sum(axis=1))
+    return np.concatenate(sums) if sums else np.zeros(0)
 
 
 def _shelf(rate: int) -> tuple[list[float], list[float]]:
@@ -186,8 +197,12 @@ def true_peak_db(sound: Sound) -> float:
     """Largest value between the samples too, by four-fold oversampling (BS.1770-4 annex 2), in dB of full scale."""
     if len(sound.samples) == 0:
         return -math.inf
-    over = sound if sound.samples.shape[1] > 2 else resample(sound, 4 * sound.sample_rate_hz)
-    peak = max(float(np.abs(over.samples).max(initial=0)), float(np.abs(sound.samples).max(initial=0)))
+    rate, channels = sound.sample_rate_hz, sound.samples.shape[1]
+    peak = float(np.abs(sound.samples).max())
+    piece, overlap = 10 * rate, rate // 20  # the resampler sees far less than the overlap
+    for begin in range(0, len(sound.samples) if channels <= 2 else 0, piece):
+        part = sound.samples[max(0, begin - overlap) : begin + piece + overlap]
+        peak = max(peak, float(np.abs(resample(Sound(part, rate), 4 * rate).samples).max()))
     return 20 * math.log10(peak) if peak > 0 else -math.inf
 
 

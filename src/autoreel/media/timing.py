@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
+
+
+def _nearest(value: Fraction) -> int:
+    """Halves go up. `round` sends them to the even number, which makes half the rate stutter."""
+    return math.floor(value + Fraction(1, 2))
 
 
 class Resampler(Generic[ItemT]):
@@ -34,7 +40,7 @@ class Resampler(Generic[ItemT]):
         if self._start is None:
             self._start = time_s
         self._last = time_s - self._start
-        index = round(self._last * self.rate)
+        index = _nearest(self._last * self.rate)
         held, self._held = self._held, (index, item)
         if held is not None:
             yield from self._shown(held, index)
@@ -43,7 +49,7 @@ class Resampler(Generic[ItemT]):
         """The last picture, for as long as it lasts; left out where rounding leaves it no place, but one is given."""
         held, self._held = self._held, None
         if held is not None:
-            yield from self._shown(held, max(1, round((self._last + duration_s) * self.rate)))
+            yield from self._shown(held, max(1, _nearest((self._last + duration_s) * self.rate)))
 
     def _shown(self, held: tuple[int, ItemT], until: int) -> Iterator[tuple[Fraction, ItemT]]:
         assert self._start is not None

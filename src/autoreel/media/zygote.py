@@ -15,9 +15,11 @@ itself never reads a byte of an untrusted file.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -50,7 +52,10 @@ def main(argv: list[str]) -> None:
 
 
 def _warm_up() -> None:
-    """Go once through all that a child does, so that every library and table is loaded."""
+    """Load every part of PyAV, and go once through all that a child does: later nothing can be loaded any more."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in ("av.__main__", "av.datasets"):
+            importlib.import_module(module.name)
     memory = io.BytesIO()
     with av.open(memory, mode="w", format="matroska") as container:
         video = container.add_stream("mpeg4", rate=25)

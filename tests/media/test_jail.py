@@ -1,0 +1,243 @@
+"""The jail holds. Every attack has a control that shows it would succeed outside."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from autoreel.errors import JailError, MediaError
+from autoreel.media import jail
+from autoreel.media.decode import Limits, decode, first_frame
+from autoreel.media.probe import probe
+
+SOURCE = str(Path(jail.__file__).resolve().parents[2])
+
+# What a taken-over decoder would try, as Python.
+ATTACKS = {
+    "open a file": "open('/etc/hostname', 'rb')",
+    "make a file": "open('/tmp/autoreel-escape', 'wb')",
+    "see a file": "os.stat('/etc/hostname')",
+    "list a folder": "os.listdir('/')",
+    "own descriptor's path": "open('/proc/self/fd/0', 'rb')",
+    "TCP": "socket.socket(socket.AF_INET, socket.SOCK_STREAM)",
+    "UDP": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+    "UNIX socket": "socket.socket(socket.AF_UNIX)",
+    "fork": "os.fork() or os._exit(0)",
+    "run a program": "os.posix_spawn('/bin/true', ['true'], {})",
+    "kill": "os.kill(os.getppid(), 0)",
+    "raise a limit": "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
+    "pipe": "os.pipe()",
+    "memory file": "os.memfd_create('x')",
+    "executable memory": "mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC)",
+    "become another": "os.setuid(os.getuid())",
+}
+ATTEMPT = """
+import mmap, os, resource, socket, sys
+sys.path.insert(0, {source!r})
+from autoreel.media import sandbox
+if {locked}:
+    assert sandbox.forbid_new_privileges()
+    sandbox.limit_resources(3 << 30, 60)
+    {layer}
+try:
+    {attack}
+except (OSError, ValueError) as error:  # resource answers with a ValueError
+    os.write(1, f"refused {{getattr(error, 'errno', '')}}".encode())
+else:
+    os.write(1, b"succeeded")
+os._exit(0)
+"""
+
+
+def attempt(attack: str, locked: bool, layer: str = "sandbox.landlock(); assert sandbox.seccomp()") -> str:
+    code = ATTEMPT.format(source=SOURCE, locked=locked, attack=attack, layer=layer)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout or done.stderr
+
+
+@pytest.fixture(scope="module")
+def layers() -> dict[str, bool | str]:
+    report = jail.jail_report()
+    if not report.get("seccomp"):
+        pytest.skip("this machine offers no seccomp, which the attacks are to be stopped by")
+    return report
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_attacks_are_refused(layers: dict[str, bool | str], attack: str) -> None:
+    assert attempt(attack, locked=False) == "succeeded"
+    assert attempt(attack, locked=True).startswith("refused")
+
+
+def test_landlock_alone_hides_files(layers: dict[str, bool | str]) -> None:
+    if not layers["landlock"]:
+        pytest.skip("this machine offers no Landlock")
+    for attack in ("open a file", "make a file", "list a folder"):
+        assert attempt(ATTACKS[attack], locked=True, layer="assert sandbox.landlock()") == "refused 13"
+
+
+def test_threads_are_allowed(layers: dict[str, bool | str]) -> None:
+    attack = "import threading; t = threading.Thread(target=print); t.start(); t.join()"
+    assert "succeeded" in attempt(attack, locked=True)
+
+
+def test_the_report_says_which_layers_took(layers: dict[str, bool | str]) -> None:
+    assert set(layers) == {
+        "rlimits", "no_new_privileges", "user_namespace", "network_namespace", "landlock", "seccomp", "closed",
+    }  # fmt: skip
+    assert layers["closed"] is True
+
+
+@pytest.fixture
+def secret(make_video: Callable[..., Path]) -> Path:
+    """A neighbouring film that the attacks try to reach."""
+    return make_video("secret.ts", [np.full((32, 32, 3), 200, np.uint8)] * 25, codec="mpeg2video", options={})
+
+
+def playlists(secret: Path) -> dict[str, str]:
+    return {
+        "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n",
+        "concat.mp4": f"ffconcat version 1.0\nfile {secret.name}\n",
+    }
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "concat.mp4"])
+def test_files_that_name_other_files(tmp_path: Path, secret: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(playlists(secret)[name])
+    with av.open(str(path)) as container:  # the control: outside it decodes the neighbour
+        assert next(container.decode(video=0)).width == 32
+    with pytest.raises(MediaError, match="cannot be opened"):
+        first_frame(path)
+
+
+@pytest.mark.parametrize("name", ["http:evil.mp4", "subfile,,start,0,end,9,,:x.mp4", "concat:a|b.mp4", "data:,x.mp4", "-i"])
+def test_names_that_look_like_addresses_are_names(
+    tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make_video("film.mp4", [np.full((32, 32, 3), 200, np.uint8)] * 3).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert first_frame(name).mean() == pytest.approx(200, abs=5)
+
+
+def test_without_layers_files_are_refused(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare: dict[str, bool | str] = {"rlimits": True, "landlock": False, "seccomp": False}
+    monkeypatch.setattr(jail._zygote(), "layers", bare)
+    monkeypatch.delenv(jail.UNSAFE_VARIABLE, raising=False)
+    assert jail.jail_report()["closed"] is False
+    with pytest.raises(JailError, match="--unsafe-no-jail"):
+        probe(hostile / "video_180.mov")
+    monkeypatch.setenv(jail.UNSAFE_VARIABLE, "1")
+    assert probe(hostile / "video_180.mov").width == 568
+    monkeypatch.delenv(jail.UNSAFE_VARIABLE)
+    jail.unsafe_no_jail()
+    try:
+        assert probe(hostile / "video_180.mov").width == 568
+    finally:
+        jail.unsafe_no_jail(False)
+
+
+def test_a_dead_zygote_is_replaced(hostile: Path) -> None:
+    probe(hostile / "video_180.mov")
+    process = jail._zygote()._process
+    process.kill()
+    process.wait()
+    assert probe(hostile / "video_180.mov").width == 568
+
+
+def test_a_killed_child_is_an_error_of_its_file(hostile: Path) -> None:
+    stream = decode(hostile / "silent-black-25s.mp4", size=(64, 64))
+    next(stream)
+    children = children_of(jail._zygote()._process.pid)
+    assert len(children) == 1
+    os.kill(children[0], 11)
+    with pytest.raises(MediaError, match="crashes its decoder"):
+        for _ in stream:
+            pass
+
+
+def test_closing_ends_the_child(hostile: Path) -> None:
+    stream = decode(hostile / "silent-black-25s.mp4", size=(64, 64))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 10
+    while children_of(jail._zygote()._process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert children_of(jail._zygote()._process.pid) == []
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_many_files_at_once(hostile: Path) -> None:
+    results: list[int] = []
+
+    def work() -> None:
+        for _ in range(3):
+            chunks = decode(hostile / "pigs_in_a_polka.gif", size=(32, 32), rate=Fraction(10))
+            results.append(sum(len(c.frames) for c in chunks))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [30] * 12
+
+
+def test_descriptors_do_not_leak(hostile: Path) -> None:
+    probe(hostile / "video_180.mov")
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("video_180.mov", "corrupted.mp4", "zero_bytes.webm") * 3:
+        try:
+            list(decode(hostile / name, size=(16, 16)))
+        except MediaError:
+            continue
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"shape": [10**9, 32, 32, 3], "slot": 0, "times": []},
+        {"shape": [1, 32, 32, 3], "slot": 7, "times": [0.0]},
+        {"shape": [1, 32, 32, 3], "slot": -1, "times": [0.0]},
+        {"shape": [1, 32, 32, 3], "slot": 0, "times": [float("nan")]},
+        {"shape": [1, 32, 32, 4], "slot": 0, "times": [0.0]},
+        {"shape": [-1, -32, 32, 3], "slot": 0, "times": [0.0]},
+        {"shape": [True, 32, 32, 3], "slot": 0, "times": [0.0]},
+        {"shape": "x", "slot": 0},
+        {},
+    ],
+)
+def test_a_taken_over_child_cannot_lie_about_sizes(header: dict[str, Any]) -> None:
+    import mmap
+
+    job = jail._Job(jail._zygote(), 0, "pictures", {}, Limits(), 3 * 32 * 32)
+    with mmap.mmap(-1, 2 * 3 * 32 * 32) as view, pytest.raises(MediaError, match="taken over"):
+        job._copied(header, view)
+
+
+def test_torch_is_never_in_the_child(hostile: Path) -> None:
+    probe(hostile / "video_180.mov")
+    maps = Path(f"/proc/{jail._zygote()._process.pid}/maps").read_text()
+    assert "libavcodec" in maps and "torch" not in maps
+
+
+def test_chunks_are_copies(make_video: Callable[..., Path], corners: NDArray[np.uint8]) -> None:
+    path = make_video("many.mp4", [corners] * 130)
+    first, *rest = decode(path, size=(8, 8))
+    kept = first.frames.copy()
+    assert len(rest) == 2
+    assert np.array_equal(first.frames, kept) and first.frames.flags.writeable
