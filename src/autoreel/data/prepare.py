@@ -101,6 +101,8 @@ def prepare(sources: Sequence[Path], store: Path, config: DataConfig, *, report:
                 say(f"{store}: already prepared, {_size_line(opened)}")
                 return PrepareResult(opened, len(opened.shots), opened.num_rejects, made=False)
         _remove_leftovers(store)
+        if config.fps is None:
+            say(f"looking at {len(found.sources)} files for their frame rate")
         rate = _rate(found, config)
         records = _read_all(found, store, config, rate, say)
         opened = _finish(found, records, store, config, rate, key, given)

@@ -36,10 +36,11 @@ BLEND_MARGIN = 0.06  # a smaller share of the other scene is not seen
 SAME_SCENE = 10.0  # of 255: two ends that differ less than this, but for brightness and contrast, show one scene
 
 BLACK_MEAN, BLACK_BRIGHT = 14.0, 30.0  # of 255: mean, and the brightest tenth
+BAR_LEVEL = 16  # of 255: what is never brighter at the edge is a bar
 FLAT_DEVIATION = 1.5  # of 255, over the thumbnail: a single colour
 FROZEN_S = 1.0
 FROZEN_BLOCK, FROZEN_SHARE = 1.0, 0.005  # of 255 in any block of a 16 × 16 grid, and share of pixels that change
-DUPLICATE_LEVELS = 5.0  # of 255, anywhere in the thumbnails of two shots
+DUPLICATE_LEVELS, DUPLICATE_MEAN = 20.0, 1.25  # of 255: anywhere in the thumbnails of two shots, and on average
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class ShotFinder:
 
     def __init__(self, rate: float, min_shot_s: float) -> None:
         self._rate = rate
+        self._min_shot_s = min_shot_s
         self._min_frames = max(1, round(min_shot_s * rate))
         self._thumbs: list[NDArray[np.uint8]] = []
         self._histograms: list[NDArray[np.float32]] = []
@@ -109,6 +111,7 @@ class ShotFinder:
         if not self._num_frames:
             return [], []
         thumbs, histograms = np.concatenate(self._thumbs), np.concatenate(self._histograms)
+        thumbs, histograms = _without_bars(thumbs, histograms)
         reasons = self._reasons(np.concatenate(self._empty))
         cuts = find_cuts(thumbs, histograms, self._rate)
         for start, end in find_blends(thumbs, histograms, self._rate):
@@ -117,7 +120,7 @@ class ShotFinder:
         spans = [Span(a, b, reasons[a]) for a, b in pairwise(edges)]
         if len(spans) > 1:
             spans = [
-                Span(span.start, span.end, f"a shot of {span.count / self._rate:.2f} s is too short")
+                Span(span.start, span.end, f"a shot shorter than {self._min_shot_s:g} s")
                 if not span.reason and span.count < self._min_frames
                 else span
                 for span in spans
@@ -147,12 +150,27 @@ class ShotFinder:
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
+def _without_bars(
+    thumbs: NDArray[np.uint8], histograms: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Cut off black bars, which would make every change look small.
+
+    Bars put the same black into every histogram, so that differences of histograms only have to be scaled.
+    """
+    lit = thumbs.max(axis=(0, 3)) > BAR_LEVEL
+    rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))
+    if not len(rows):
+        return thumbs, histograms
+    inner = thumbs[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return inner, histograms * np.float32(thumbs[0].size / inner[0].size)
+
+
 def find_cuts(thumbs: NDArray[np.uint8], histograms: NDArray[np.float32], rate: float) -> set[int]:
     """Frames that begin a new shot.
 
     Args:
-        thumbs: uint8 (T, 16, 16, 3).
-        histograms: float32 (T, 3, bins), each summing to one.
+        thumbs: uint8 (T, h, w, 3).
+        histograms: float32 (T, 3, bins).
         rate: frames per second.
     """
     if len(thumbs) < 2:
@@ -234,20 +252,23 @@ def duplicates(signatures: Sequence[NDArray[np.uint8]], counts: Sequence[int]) -
         The number of each duplicate, to the number of the shot that it repeats.
     """
     repeats: dict[int, int] = {}
-    order = sorted(range(len(counts)), key=lambda i: (counts[i], i))
+    order = np.array(sorted(range(len(counts)), key=lambda i: (counts[i], i)), np.intp)
+    lengths = np.array([counts[i] for i in order])
     means = np.array([signatures[i].mean() for i in order])
-    for place, i in enumerate(order):
-        for other in range(place - 1, -1, -1):
-            j = order[other]
-            if counts[i] - counts[j] > 1:  # resampling may give one frame more
+    for place, i in enumerate(order.tolist()):
+        first = int(np.searchsorted(lengths, counts[i] - 1))  # resampling may give one frame more
+        alike = np.abs(means[first:place] - means[place]) <= DUPLICATE_MEAN
+        for j in order[first:place][alike].tolist():
+            if i in repeats:
                 break
-            if abs(means[place] - means[other]) > DUPLICATE_LEVELS or i in repeats or j in repeats:
-                continue
-            apart = np.abs(signatures[i].astype(np.int16) - signatures[j])
-            if apart.max() <= 4 * DUPLICATE_LEVELS and apart.mean(axis=(1, 2, 3)).max() <= DUPLICATE_LEVELS / 4:
-                early, late = min(i, j), max(i, j)
-                repeats[late] = early
+            if j not in repeats and _shows_the_same(signatures[i], signatures[j]):
+                repeats[max(i, j)] = min(i, j)
     return repeats
+
+
+def _shows_the_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    apart = np.abs(one.astype(np.int16) - other)
+    return bool(apart.max() <= DUPLICATE_LEVELS and apart.mean(axis=(1, 2, 3)).max() <= DUPLICATE_MEAN)
 
 
 def _difference(
