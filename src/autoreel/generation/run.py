@@ -83,6 +83,9 @@ class Run:
         self._codec = codec.to(device).eval()
         self._prior = prior.to(device).eval() if prior is not None else None
         self._dtype = matrix_dtype(device)
+        if self._prior is not None:  # else autocast would copy every matrix anew for each frame
+            for matrix in self._prior.matrices():
+                matrix.requires_grad_(False).data = matrix.data.to(self._dtype)
 
     @classmethod
     def open(cls, path: Path, device: str = "auto") -> Run:
