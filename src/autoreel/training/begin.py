@@ -116,7 +116,11 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
         "seed": (wishes.seed, config.training.seed),
     }
     other = [f"--{name} {now}" for name, (wanted, now) in asked.items() if wanted is not None and wanted != now]
-    if wishes.config is not None and load_config(wishes.config) != config:
-        other.append("another config")
+    if wishes.config is not None:
+        # The data's and the seed's own options may have changed those of the file.
+        read = load_config(wishes.config)
+        training = read.training.model_copy(update={"seed": config.training.seed})
+        if read.model_copy(update={"data": config.data, "training": training}) != config:
+            other.append("another config")
     if other:
         raise UsageError(f"{run.root} was begun with {' and '.join(other)}; leave that out, or name a new run folder")

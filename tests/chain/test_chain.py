@@ -1,0 +1,196 @@
+"""The commands in a row, as a person types them: what one writes, the next one reads. Real decoding and encoding."""
+
+from __future__ import annotations
+
+import json
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import autoreel
+from autoreel.cli import main
+from autoreel.config import (
+    CodecConfig,
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    PriorConfig,
+    TrainingConfig,
+    dump_config,
+)
+from autoreel.data.sample import render_sample_footage, write_sample_music
+from autoreel.data.store import FootageStore
+from autoreel.errors import RunError
+from autoreel.media.decode import decode, first_frame, read_clip, read_sound
+from autoreel.media.probe import probe
+
+SMALLEST = Config(
+    preset="tiny",
+    data=DataConfig(height=32, width=32, validation_share=0.2, test_share=0.0),
+    codec=CodecConfig(latent_channels=4, widths=(16, 16, 16), encoder_depths=(0, 1, 1), decoder_depths=(1, 1, 0)),
+    discriminator=DiscriminatorConfig(width=8),
+    prior=PriorConfig(width=32, depth=1, heads=1, window=3, steps=2),
+    training=TrainingConfig(codec_batch=2, codec_frames=5, prior_batch=2, adversary_start=0.5, threads=1),
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with footage of two labels, one broken file, music and a config."""
+    folder = tmp_path_factory.mktemp("chain")
+    render_sample_footage(
+        folder / "footage", kinds=("ad", "romance"), clips_per_kind=3, clip_s=1.2, size=(64, 64)
+    )
+    (folder / "footage" / "ad" / "broken.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(500))
+    write_sample_music(folder / "song.wav", length_s=8.0)
+    (folder / "small.toml").write_text(dump_config(SMALLEST), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def film(place: Path) -> Path:
+    """The film that the one command makes."""
+    out = place / "out" / "film.mp4"
+    code = main([
+        "film", str(place / "footage"), "--music", str(place / "song.wav"), "--length", "5s", "--budget", "6 steps",
+        "--config", str(place / "small.toml"), "--title", "Two words", "--seed", "3", "-o", str(out), "--debug",
+    ])  # fmt: skip
+    assert code == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(film: Path) -> Path:
+    """The run folder that the film left."""
+    return film.with_suffix(".run")
+
+
+def test_the_film_is_what_was_asked_for(film: Path) -> None:
+    info = probe(film)
+    assert info.codec == "h264" and info.has_sound
+    clip = read_clip(film)
+    rate = clip.rate
+    assert len(clip.frames) == 5 * rate, "exact to the frame"
+    assert clip.frames.shape[1] == clip.frames.shape[2] and clip.frames.shape[1] % 2 == 0
+    assert abs(read_sound(film).duration_s - 5.0) <= 1 / rate
+    middle = clip.frames[len(clip.frames) // 4 : -len(clip.frames) // 4]
+    assert middle.std() > 8, "something is to be seen"
+
+
+def test_the_record_says_that_it_is_generated(film: Path) -> None:
+    record = json.loads(film.with_suffix(".json").read_text(encoding="utf-8"))
+    assert record["ai_generated"] is True
+    assert record["storyboard"]["shots"]
+
+
+def test_one_broken_file_is_left_out_with_a_reason(run: Path) -> None:
+    store = FootageStore.open(run / "footage")
+    assert store.labels == ("ad", "romance") and store.size == (32, 32)
+    rejects = [json.loads(line) for line in (run / "footage" / "rejects.jsonl").read_text().splitlines()]
+    assert [Path(row["file"]).name for row in rejects] == ["broken.mp4"]
+    assert rejects[0]["reason"]
+
+
+def test_the_same_command_has_nothing_left_to_train(
+    film: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = (film.with_suffix(".run") / "codec.safetensors").read_bytes()
+    again = [
+        "film", str(place / "footage"), "--music", str(place / "song.wav"), "--length", "5s", "--budget", "6 steps",
+        "-o", str(film),
+    ]  # fmt: skip
+    before = read_clip(film).frames
+    assert main([*again, "--title", "Two words", "--seed", "3"]) == 0
+    told = capsys.readouterr().err
+    assert "already trained" in told and "already prepared" in told
+    assert (film.with_suffix(".run") / "codec.safetensors").read_bytes() == weights
+    np.testing.assert_array_equal(read_clip(film).frames, before)
+
+
+def test_the_storyboard_can_be_edited_and_rendered_again(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = film.with_suffix(".toml")
+    text = board.read_text(encoding="utf-8")
+    edited = film.with_name("edited.toml")
+    edited.write_text(text.replace("Two words", "Other words"), encoding="utf-8")
+    assert main(["film", str(edited)]) == 0
+    assert capsys.readouterr().out.strip() == str(film.with_name("edited.mp4"))
+    assert len(read_clip(film.with_name("edited.mp4")).frames) == len(read_clip(film).frames)
+
+
+def test_step_by_step_gives_a_run_as_well(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, run = place / "store", place / "runs" / "steps"
+    assert main(["prepare", str(place / "footage"), "-o", str(store), "--preset", "tiny", "--fps", "12.5"]) == 0
+    assert capsys.readouterr().out.strip() == str(store)
+    assert FootageStore.open(store).rate == Fraction(25, 2)
+    common = ["train", str(store), "--run", str(run), "--config", str(place / "small.toml")]
+    assert main([*common, "--steps", "2", "--stage", "codec"]) == 0
+    with pytest.raises(RunError, match="prior is not trained"):
+        autoreel.load(run).generate(num_frames=5)
+    assert main([*common, "--steps", "2", "--stage", "prior"]) == 0
+    assert autoreel.load(run).generate(num_frames=5).shape == (5, 64, 64, 3)
+
+
+def test_a_run_generates_clips_of_a_label(run: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = place / "clips" / "ad.mp4"
+    arguments = ["generate", str(run), "--label", "ad", "--length", "0.8s", "--seed", "5", "-o", str(out)]
+    assert main([*arguments, "--count", "2"]) == 0
+    first, second = (Path(line) for line in capsys.readouterr().out.split())
+    assert [first.name, second.name] == ["ad-0.mp4", "ad-1.mp4"]
+    assert len(read_clip(first).frames) == 20
+    opened = autoreel.load(run)
+    whole = opened.generate(label="ad", num_frames=20, seed=5)
+    assert whole.shape == (20, 32, 32, 3) and whole.dtype == np.uint8
+    assert np.abs(whole.astype(int) - read_clip(first).frames).mean() < 12, "the file shows what the API gives"
+    assert "generated" in "".join(str(value) for value in file_tags(first).values()).lower()
+
+
+def test_clips_go_on_move_and_come_back(run: Path, place: Path) -> None:
+    clip = place / "footage" / "romance" / "romance-0.mp4"
+    outs = {name: place / f"{name}.mp4" for name in ("continued", "animated", "rebuilt")}
+    assert main(["continue", str(run), str(clip), "--length", "0.4s", "-o", str(outs["continued"])]) == 0
+    assert main(["animate", str(run), str(clip), "--length", "0.4s", "-o", str(outs["animated"])]) == 0
+    assert main(["rebuild", str(run), str(clip), "-o", str(outs["rebuilt"])]) == 0
+    lengths = {name: len(read_clip(path).frames) for name, path in outs.items()}
+    assert lengths == {"continued": 30 + 10, "animated": 10, "rebuilt": 30}
+
+
+def test_endings_choose_the_format(run: Path, place: Path) -> None:
+    gif, pictures = place / "clip.gif", place / "pictures"
+    assert main(["generate", str(run), "--length", "0.2s", "-o", str(gif)]) == 0
+    assert sum(len(chunk.frames) for chunk in decode(gif)) == 5
+    assert main(["generate", str(run), "--length", "0.2s", "-o", str(pictures / "%05d.png")]) == 0
+    assert len(sorted(pictures.glob("*.png"))) == 5
+    assert first_frame(sorted(pictures.glob("*.png"))[0]).shape == (32, 32, 3)
+
+
+def test_a_storyboard_is_written_for_a_run(run: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = place / "boards" / "plan.toml"
+    assert main(["storyboard", str(run), "--length", "4s", "-o", str(board)]) == 0
+    assert capsys.readouterr().out.strip() == str(board)
+    assert main(["film", str(board), "-o", str(place / "plan.webm")]) == 0
+    assert re.match("vp8|vp9", str(probe(place / "plan.webm").codec))
+
+
+def test_wrong_words_to_a_run_are_one_line(run: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    footage = str(place / "footage")
+    for arguments, code, words in (
+        (["generate", str(run), "--label", "adverb", "-o", str(place / "x.mp4")], 2, "did you mean 'ad'?"),
+        (["generate", str(run), "--length", "0.001s", "-o", str(place / "x.mp4")], 2, "shorter than one frame"),
+        (["train", footage, "--run", str(run), "--fit", "letterbox", "--steps", "6"], 2, "was begun with --fit crop"),
+        (["train", str(place / "footage" / "ad"), "--run", str(run), "--steps", "6"], 5, "other footage"),
+    ):
+        assert main(arguments) == code
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("autoreel: ")]
+        assert len(told) == 1 and words in told[0]
+    assert not (place / "x.mp4").exists()
+
+
+def file_tags(path: Path) -> dict[str, str]:
+    """The metadata of a file of our own."""
+    import av
+
+    with av.open(str(path)) as container:
+        return dict(container.metadata)
