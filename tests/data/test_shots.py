@@ -104,6 +104,12 @@ def test_a_lamp_that_is_dimmed_is_one_shot(make_scene: MakeScene) -> None:
     assert places(find((make_scene(1, 80) * light).astype(np.uint8))[0]) == [(0, 80)]
 
 
+def test_a_lamp_that_is_switched_off_is_one_shot(make_scene: MakeScene) -> None:
+    frames = make_scene(1, 60)
+    frames[30:] //= 3
+    assert places(find(frames)[0]) == [(0, 60)]
+
+
 def test_a_shaking_camera_is_one_shot() -> None:
     random = np.random.default_rng(0)
     wide = np.kron(random.integers(0, 255, (30, 30, 3), np.uint8), np.ones((8, 8, 1), np.uint8))

@@ -183,6 +183,8 @@ def find_cuts(thumbs: NDArray[np.uint8], histograms: NDArray[np.float32], rate: 
         # The median beside the mean: another cut nearby must not hide this one.
         if len(around) and scores[i] < CUT_RATIO * float(np.median(around)):
             continue
+        if _apart_but_for_light(thumbs[i], thumbs[i + 1]) < SAME_SCENE:  # a lamp was switched on
+            continue
         after = slice(i + 2, i + 2 + FLASH_FRAMES)
         if len(thumbs[after]):
             back = _difference(thumbs[i : i + 1], thumbs[after], histograms[i : i + 1], histograms[after])
