@@ -186,8 +186,8 @@ def run_stage(
                 except DivergedError:
                     watch.trouble_since = step
                     go_back()
-            if showing.due(elapsed_s()) and not stop.is_set():
-                show()
+            if showing.due(elapsed_s()) and not stop.is_set() and not budget.reached(step, elapsed_s()):
+                show()  # at the end it is shown anyway
 
         stopped = not budget.reached(step, elapsed_s())
         if watch.troubled and not stopped:

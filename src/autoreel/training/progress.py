@@ -12,6 +12,7 @@ from autoreel.runs import RunFolder
 from autoreel.training.budget import show_duration
 
 LINE_EVERY_S = 10.0
+NOT_SHOWN = ("gradient_norm", "rate")  # for the metrics file, not for the eye
 Report = Callable[[str], None]
 
 
@@ -96,7 +97,7 @@ def display(report: Report | None) -> Iterator[Display]:
 
 def figures(metrics: Mapping[str, float], steps_per_s: float, eta_s: float | None) -> str:
     """The figures beside the bar: the loss first, then up to four others, the speed and the time left."""
-    names = sorted(metrics, key=lambda name: (name != "loss", list(metrics).index(name)))[:5]
+    names = sorted((name for name in metrics if name not in NOT_SHOWN), key=lambda name: name != "loss")[:5]
     shown = [f"{name} {metrics[name]:.4g}" for name in names]
     if steps_per_s > 0:
         shown.append(f"{steps_per_s:.2f} steps/s" if steps_per_s >= 0.1 else f"{1 / steps_per_s:.0f} s/step")

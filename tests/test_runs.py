@@ -1,0 +1,412 @@
+"""The run folder: files that appear whole, weights that are what they should be, one writer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from autoreel.config import PRESETS
+from autoreel.errors import DivergedError, OutputError, RunError, RunLockedError
+from autoreel.runs import (
+    RunFolder,
+    StageState,
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_text,
+    layout_of,
+    read_metadata,
+    read_weights,
+    write_weights,
+)
+from autoreel.runs import folder as run_folder
+from autoreel.runs.weights import MAX_HEADER_BYTES
+
+# --- files that appear whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_has_its_name_when_it_is_complete(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "film.mp4") as part:
+        part.write_text("half")
+        assert part.suffix == ".mp4" and part.parent == tmp_path
+        assert not (tmp_path / "film.mp4").exists()
+    assert names(tmp_path) == ["film.mp4"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt(), MemoryError()])
+def test_what_was_there_stays_when_writing_fails(tmp_path: Path, error: BaseException) -> None:
+    atomic_write_text(tmp_path / "x.txt", "old")
+    with pytest.raises(type(error)), atomic_path(tmp_path / "x.txt") as part:
+        part.write_text("new")
+        raise error
+    assert names(tmp_path) == ["x.txt"]
+    assert (tmp_path / "x.txt").read_text() == "old"
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    said = r"cannot write .*x\.bin: the disk is full; free some space"
+    with pytest.raises(OutputError, match=said), atomic_path(tmp_path / "x.bin") as part:
+        part.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
+
+
+def test_an_error_about_another_file_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "x.bin"):
+        (tmp_path / "absent" / "input.bin").read_bytes()
+
+
+def test_a_missing_folder_and_a_folder_in_the_way_are_found_before_the_work(tmp_path: Path) -> None:
+    def work() -> None:
+        raise AssertionError("the work was begun")
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for path, said in (
+        (tmp_path / "absent" / "x.mp4", "its folder does not exist"),
+        (tmp_path / "folder", "it is a folder; give a file name"),
+        (tmp_path / "file" / "x.mp4", "a part of the path is a file"),
+        (tmp_path / ("x" * 300), "the name is too long"),
+    ):
+        with pytest.raises(OutputError, match=said), atomic_path(path):
+            work()
+
+
+def test_a_folder_without_permission_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def touch(self: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))  # root is forbidden nothing
+
+    monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(OutputError, match="no permission to write there"), atomic_path(tmp_path / "x.mp4"):
+        raise AssertionError("the work was begun")
+
+
+def test_a_folder_of_files_appears_at_once(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "frames", folder=True) as part:
+        (part / "1.png").touch()
+        assert not (tmp_path / "frames").exists()
+    assert names(tmp_path / "frames") == ["1.png"]
+    with pytest.raises(OutputError, match="with files in it"), atomic_path(tmp_path / "frames", folder=True):
+        raise AssertionError("the work was begun")
+    with pytest.raises(ValueError), atomic_path(tmp_path / "other", folder=True) as part:
+        (part / "1.png").touch()
+        raise ValueError("a bug")
+    assert names(tmp_path) == ["frames"]
+
+
+def test_bytes_and_text(tmp_path: Path) -> None:
+    atomic_write_bytes(tmp_path / "b", b"\0\1")
+    atomic_write_text(tmp_path / "t", "Größe\n")
+    assert (tmp_path / "b").read_bytes() == b"\0\1"
+    assert (tmp_path / "t").read_bytes() == "Größe\n".encode()
+
+
+# --- weights
+
+
+TENSORS = {
+    "layer.weight": torch.arange(12, dtype=torch.float32).reshape(3, 4),
+    "layer.bias": torch.tensor([0.5, -0.25], dtype=torch.bfloat16),
+    "count": torch.tensor(7),
+    "flags": torch.tensor([True, False, True]),
+    "nothing": torch.empty(0, 3),
+}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    write_weights(tmp_path / "w.safetensors", TENSORS, {"stage": "codec"})
+    return tmp_path / "w.safetensors"
+
+
+def test_weights_come_back_bit_for_bit_and_others_can_read_them(weights: Path) -> None:
+    ours, theirs = read_weights(weights, layout_of(TENSORS)), safetensors.torch.load_file(weights)
+    assert ours.keys() == theirs.keys() == TENSORS.keys()
+    for name, value in TENSORS.items():
+        assert torch.equal(ours[name], value) and torch.equal(theirs[name], value)
+        assert ours[name].dtype == value.dtype
+    assert read_metadata(weights) == {"stage": "codec"}
+
+
+def test_what_others_wrote_can_be_read(tmp_path: Path) -> None:
+    safetensors.torch.save_file(TENSORS, tmp_path / "theirs.safetensors", {"a": "b"})
+    read = read_weights(tmp_path / "theirs.safetensors", layout_of(TENSORS))
+    assert all(torch.equal(read[name], value) for name, value in TENSORS.items())
+
+
+def test_views_and_other_memory_formats_are_written_as_what_they_show(tmp_path: Path) -> None:
+    video = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    tensors = {"turned": torch.arange(6.0).reshape(2, 3).T, "spread": torch.ones(1).expand(4), "video": video}
+    write_weights(tmp_path / "w", tensors, {})
+    read = read_weights(tmp_path / "w", layout_of(tensors))
+    assert all(torch.equal(read[name], value) for name, value in tensors.items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path, value: float) -> None:
+    with pytest.raises(DivergedError, match="b is not finite"):
+        write_weights(tmp_path / "w", {"a": torch.ones(2), "b": torch.tensor([0.0, value])}, {})
+
+
+def rewritten(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Change the header of a file, and keep its length right."""
+
+    def damage(path: Path) -> None:
+        content = path.read_bytes()
+        length = struct.unpack("<Q", content[:8])[0]
+        header = json.loads(content[8 : 8 + length])
+        changed = change(header)
+        text = changed if isinstance(changed, bytes) else json.dumps(changed or header).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+    return damage
+
+
+def entry(name: str, **changes: object) -> Callable[[Path], None]:
+    return rewritten(lambda header: header[name].update(changes))
+
+
+EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "seven bytes": lambda path: path.write_bytes(b"1234567"),
+    "a header of nothing": lambda path: path.write_bytes(struct.pack("<Q", 0)),
+    "a header beyond the file": lambda path: path.write_bytes(struct.pack("<Q", 1000) + b"{}"),
+    "a header beyond the limit": lambda path: path.write_bytes(struct.pack("<Q", MAX_HEADER_BYTES + 1) + b"{}"),
+    "a header of 2^63": lambda path: path.write_bytes(struct.pack("<Q", 1 << 63) + b"{}"),
+    "a pickle": lambda path: path.write_bytes(b'cos\nsystem\n(S"exit 1"\ntR.' + bytes(100)),
+    "an archive of a pickle": lambda path: path.write_bytes(b"PK\x03\x04\x14\x00\x00\x00" + bytes(1000)),
+    "cut": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "a byte more": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "no JSON": rewritten(lambda header: b"not json"),
+    "no text": rewritten(lambda header: b"\xff\xfe\x00\x01"),
+    "a list": rewritten(lambda header: b"[1, 2]"),
+    "deep": rewritten(lambda header: b"[" * 100_000),
+    "a name twice": rewritten(lambda header: json.dumps(header)[:-1].encode() + b', "count": {}}'),
+    "a name more": rewritten(lambda header: {**header, "extra": header["count"]}),
+    "a name less": rewritten(lambda header: {name: value for name, value in header.items() if name != "count"}),
+    "100,000 empty tensors": rewritten(lambda header: {**header, **dict.fromkeys(map(str, range(100_000)), EMPTY)}),
+    "no tensors": rewritten(lambda header: b"{}"),
+    "another shape of the same size": entry("layer.weight", shape=[4, 3]),
+    "another type of the same size": entry("layer.weight", dtype="I32"),
+    "an unknown type": entry("layer.weight", dtype="F8_E4M3"),
+    "a type that is none": entry("layer.weight", dtype=["F32"]),
+    "a huge shape": entry("layer.weight", shape=[1 << 40, 1 << 40]),
+    "a negative shape": entry("layer.weight", shape=[-3, -4]),
+    "a shape that is none": entry("layer.weight", shape="3,4"),
+    "offsets that overlap": entry("layer.weight", data_offsets=[0, 48]),
+    "offsets turned around": entry("layer.weight", data_offsets=[56, 8]),
+    "offsets beyond the end": entry("layer.weight", data_offsets=[1 << 50, (1 << 50) + 48]),
+    "offsets below zero": entry("layer.weight", data_offsets=[-48, 0]),
+    "offsets that are none": entry("layer.weight", data_offsets=None),
+    "offsets that are true": entry("flags", data_offsets=[False, True]),
+    "three offsets": entry("layer.weight", data_offsets=[8, 56, 56]),
+    "an entry that is none": rewritten(lambda header: {**header, "count": 7}),
+    "a key more": entry("layer.weight", hidden="x"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_hostile_weights_are_refused(weights: Path, damage: str) -> None:
+    DAMAGES[damage](weights)
+    with pytest.raises(RunError, match=r"w\.safetensors"):
+        read_weights(weights, layout_of(TENSORS))
+
+
+def test_every_flipped_bit_is_found_by_the_hash(weights: Path) -> None:
+    digest = write_weights(weights, TENSORS, {"stage": "codec"})
+    whole = weights.read_bytes()
+    assert read_weights(weights, layout_of(TENSORS), sha256={digest}).keys() == TENSORS.keys()
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        weights.write_bytes(changed)
+        with pytest.raises(RunError):
+            read_weights(weights, layout_of(TENSORS), sha256={digest})
+
+
+def test_absent_weights_and_strange_metadata(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be read: No such file"):
+        read_weights(tmp_path / "absent", {})
+    with pytest.raises(RunError, match="cannot be read: No such file"):
+        read_metadata(tmp_path / "absent")
+    rewritten(lambda header: {**header, "__metadata__": {"a": 1}})(weights)
+    with pytest.raises(RunError, match="not a table of strings"):
+        read_metadata(weights)
+
+
+# --- the run folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", PRESETS["small"])
+
+
+def test_a_run_opens_as_it_was_made(run: RunFolder) -> None:
+    run.update(labels=("bend", "jump"), size=(128, 128), rate=Fraction(30000, 1001), data_hash="d", threads=2)
+    run.update_stage("codec", StageState(done=True, step=7, elapsed_s=1.5))
+    again = RunFolder.open(run.root)
+    assert again.config == PRESETS["small"]
+    assert again.manifest == run.manifest
+    assert again.manifest.rate == Fraction(30000, 1001)
+    assert names(run.root) == ["config.toml", "run.json"]
+
+
+def test_a_run_is_made_in_a_new_or_an_empty_folder(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is a run already; open it"):
+        RunFolder.create(run.root, PRESETS["tiny"])
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").touch()
+    with pytest.raises(RunError, match=r"holds other files \(thesis.txt\)"):
+        RunFolder.create(tmp_path / "home", PRESETS["tiny"])
+    with pytest.raises(OutputError, match="a part of the path is a file"):
+        RunFolder.create(tmp_path / "home" / "thesis.txt" / "run", PRESETS["tiny"])
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.toml").touch()  # of a call that was killed
+    RunFolder.create(tmp_path / "begun", PRESETS["tiny"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"format": 99}, "is of format 99, this autoreel reads up to 1; update autoreel"),
+        ({"format": 0}, "is of the old format 0, this autoreel reads 1; train it again"),
+        ({"format": "1"}, "does not say its format"),
+        ({}, "does not say its format"),
+        ({"format": 1, "labels": 7}, "'labels' is 7"),
+        ({"format": 1, "created": "x", "lables": []}, "unknown key 'lables', did you mean 'labels'"),
+        ([1], "not a table"),
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_a_run_that_cannot_be_read_says_what_to_do(run: RunFolder, content: object, said: str) -> None:
+    text = content if isinstance(content, str) else json.dumps(content)
+    (run.root / "run.json").write_text(text)
+    with pytest.raises(RunError, match=said):
+        RunFolder.open(run.root)
+
+
+def test_absent_runs_other_folders_and_damaged_configs(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="does not exist; `autoreel train` makes a run folder"):
+        RunFolder.open(tmp_path / "absent")
+    with pytest.raises(RunError, match="is not a run folder"):
+        RunFolder.open(tmp_path)
+    (run.root / "config.toml").write_text("codec = 3")
+    with pytest.raises(RunError, match=r"is damaged: .*config\.toml"):
+        RunFolder.open(run.root)
+
+
+def test_an_old_format_is_migrated(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.loads((run.root / "run.json").read_text())
+    old = {**{key: value for key, value in content.items() if key != "labels"}, "format": 0, "names": ["a"]}
+    (run.root / "run.json").write_text(json.dumps(old))
+
+    def migrate(content: dict[str, Any]) -> dict[str, Any]:
+        return {**{key: value for key, value in content.items() if key != "names"}, "labels": content["names"]}
+
+    monkeypatch.setitem(run_folder.MIGRATIONS, 0, migrate)
+    assert RunFolder.open(run.root).manifest.labels == ("a",)
+
+
+def test_weights_are_held_to_their_hash(run: RunFolder) -> None:
+    digest = run.save_weights("codec.safetensors", TENSORS, {})
+    assert RunFolder.open(run.root).manifest.codec_hash == digest
+    other = {name: value.clone() for name, value in TENSORS.items()}
+    other["count"] += 1
+    write_weights(run.path("codec.safetensors"), other, {})
+    with pytest.raises(RunError, match="its content is not what was written"):
+        RunFolder.open(run.root).load_weights("codec.safetensors", layout_of(TENSORS))
+
+
+def test_weights_that_are_not_there_yet(run: RunFolder) -> None:
+    with pytest.raises(RunError, match=r"has no prior.safetensors; run `autoreel train` on it"):
+        run.load_weights("prior.safetensors", {})
+    run.save_weights("prior.safetensors", TENSORS, {})
+    run.forget_weights("prior.safetensors")
+    with pytest.raises(RunError, match=r"has no prior.safetensors"):
+        run.load_weights("prior.safetensors", layout_of(TENSORS))
+
+
+def test_a_kill_at_any_write_leaves_weights_that_load(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process dies before, between and after the renames of replacing a weights file."""
+    newer = {name: value + 1 if value.is_floating_point() else value for name, value in TENSORS.items()}
+    replace = os.replace
+    for survived in range(4):
+        run.save_weights("codec.safetensors", TENSORS, {})
+        left = iter([True] * survived)
+
+        def dying(old: Any, new: Any, left: Any = left) -> None:
+            if not next(left, False):
+                raise SystemExit("killed")
+            replace(old, new)
+
+        with monkeypatch.context() as context:
+            context.setattr(os, "replace", dying)
+            if survived < 3:
+                with pytest.raises(SystemExit):
+                    run.save_weights("codec.safetensors", newer, {})
+            else:
+                run.save_weights("codec.safetensors", newer, {})
+        again = RunFolder.open(run.root)
+        loaded = again.load_weights("codec.safetensors", layout_of(TENSORS))
+        expected = newer if survived >= 2 else TENSORS
+        assert torch.equal(loaded["layer.weight"], expected["layer.weight"])
+        run = again
+
+
+def test_one_writer_and_its_leftovers_are_cleared(run: RunFolder) -> None:
+    (run.root / ".abc.part.mp4").touch()
+    with run.lock():
+        assert not (run.root / ".abc.part.mp4").exists()
+        said = rf"is being written by another process \(number {os.getpid()}\)"
+        with pytest.raises(RunLockedError, match=said), RunFolder.open(run.root).lock():
+            raise AssertionError("two writers")
+    with run.lock():
+        pass
+
+
+def test_the_lock_of_a_process_that_died_is_free(run: RunFolder) -> None:
+    script = "import os, sys; from pathlib import Path; from autoreel.runs import RunFolder; " \
+        "RunFolder.open(Path(sys.argv[1])).lock().__enter__(); os.kill(os.getpid(), 9)"  # fmt: skip
+    source = Path(run_folder.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script, str(run.root)], env={**os.environ, "PYTHONPATH": str(source)})
+    assert done.returncode == -9
+    assert (run.root / ".lock").read_text().strip().isdigit()
+    with run.lock():
+        pass
+
+
+def test_metrics_survive_a_torn_line(run: RunFolder) -> None:
+    assert list(run.metrics()) == []
+    run.append_metrics({"stage": "codec", "step": 1, "loss": 0.5})
+    with run.path("metrics.jsonl").open("ab") as file:
+        file.write(b'{"stage": "codec", "st')
+    run.append_metrics({"stage": "codec", "step": 2, "loss": float("nan")})
+    run.append_metrics({"stage": "prior", "step": 2})
+    assert [(row["stage"], row["step"]) for row in run.metrics()] == [("codec", 1), ("codec", 2), ("prior", 2)]
+    assert [row.get("loss") for row in run.metrics()] == [0.5, None, None]
+    run.forget_metrics("codec", after=1)
+    assert [(row["stage"], row["step"]) for row in run.metrics()] == [("codec", 1), ("prior", 2)]
+
+
+def test_metrics_that_cannot_be_written_are_an_error(run: RunFolder) -> None:
+    run.path("metrics.jsonl").mkdir()
+    with pytest.raises(OutputError, match="it is a folder"):
+        run.append_metrics({"step": 1})
