@@ -233,6 +233,15 @@ def test_pictures_in_order_are_a_clip(tmp_path: Path, make_scene: MakeScene) -> 
     np.testing.assert_array_equal(store.frames(store.shots[1]), frames)
 
 
+def test_numbered_photographs_are_stills_and_no_clip(tmp_path: Path, make_scene: MakeScene) -> None:
+    (tmp_path / "album").mkdir()
+    for number in range(8):
+        Image.fromarray(make_scene(number, 1, 32, 6)[0]).save(tmp_path / f"album/IMG_{number:04d}.png")
+    store = prepare([tmp_path / "album"], tmp_path / "store", SMALL).store
+    assert [shot.num_frames for shot in store.shots] == [1] * 8
+    np.testing.assert_array_equal(store.frames(store.shots[5]), make_scene(5, 1, 32, 6))
+
+
 def test_the_rate_is_the_footages_own_median_at_most_25(
     tmp_path: Path, write_clip: WriteClip, make_scene: MakeScene
 ) -> None:

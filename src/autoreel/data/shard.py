@@ -104,7 +104,8 @@ def _reason(error: MediaError, source: Source) -> str:
 def _decode_into(
     file: BufferedRandom, source: Source, config: DataConfig, rate: Fraction, report: Callable[[str], None]
 ) -> Record:
-    finder = ShotFinder(float(rate), config.min_shot_s)
+    pictures = source.is_pictures
+    finder = ShotFinder(float(rate), 0.0 if pictures else config.min_shot_s, may_be_stills=pictures)
     most = max(1, int(config.max_file_s * rate))
     num_frames, start_s, more = 0, 0.0, False
     said = time.monotonic()

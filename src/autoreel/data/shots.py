@@ -63,10 +63,11 @@ class ShotFinder:
     Args:
         rate: frames per second.
         min_shot_s: shorter pieces of a longer source are left out.
+        may_be_stills: the frames are picture files. Where most have nothing to do with the next, each is a shot.
     """
 
-    def __init__(self, rate: float, min_shot_s: float) -> None:
-        self._rate = rate
+    def __init__(self, rate: float, min_shot_s: float, *, may_be_stills: bool = False) -> None:
+        self._rate, self._may_be_stills = rate, may_be_stills
         self._min_shot_s = min_shot_s
         self._min_frames = max(1, round(min_shot_s * rate))
         self._thumbs: list[NDArray[np.uint8]] = []
@@ -110,9 +111,11 @@ class ShotFinder:
         """The shots in order, and the spans that are left out with their reasons."""
         if not self._num_frames:
             return [], []
-        thumbs, histograms = np.concatenate(self._thumbs), np.concatenate(self._histograms)
-        thumbs, histograms = _without_bars(thumbs, histograms)
+        thumbs, histograms = _without_bars(self._all_thumbs(), np.concatenate(self._histograms))
         reasons = self._reasons(np.concatenate(self._empty))
+        if self._may_be_stills and _are_stills(thumbs, histograms):
+            alone = [Span(i, i + 1, "" if reason == "frozen" else reason) for i, reason in enumerate(reasons)]
+            return [one for one in alone if not one.reason], _joined([one for one in alone if one.reason])
         cuts = find_cuts(thumbs, histograms, self._rate)
         for start, end in find_blends(thumbs, histograms, self._rate):
             reasons[start:end] = [reason or "cross-fade" for reason in reasons[start:end]]
@@ -142,9 +145,12 @@ class ShotFinder:
 
     def signature(self, span: Span) -> NDArray[np.uint8]:
         """What a shot looks like: thumbnails of frames spread evenly over it, uint8 (8, 16, 16, 3)."""
-        thumbs = np.concatenate(self._thumbs)
         places = np.linspace(span.start, span.end - 1, SIGNATURE_FRAMES).round().astype(int)
-        return np.asarray(thumbs[places])
+        return np.asarray(self._all_thumbs()[places])
+
+    def _all_thumbs(self) -> NDArray[np.uint8]:
+        self._thumbs = [np.concatenate(self._thumbs)] if len(self._thumbs) > 1 else self._thumbs
+        return self._thumbs[0]
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
@@ -163,6 +169,11 @@ def _without_bars(
         return thumbs, histograms
     inner = thumbs[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return inner, histograms * np.float32(thumbs[0].size / inner[0].size)
+
+
+def _are_stills(thumbs: NDArray[np.uint8], histograms: NDArray[np.float32]) -> bool:
+    scores = _difference(thumbs[:-1], thumbs[1:], histograms[:-1], histograms[1:])
+    return len(scores) > 0 and float(np.median(scores)) >= CUT_SCORE
 
 
 def find_cuts(thumbs: NDArray[np.uint8], histograms: NDArray[np.float32], rate: float) -> set[int]:
