@@ -64,7 +64,8 @@ def usable_cores() -> int:
 
 def _hardware() -> Iterator[str]:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    line = f"{usable_cores()} cores, {memory_gb:.0f} GB of memory, matrix units: {matrix_units()}"
+    cores = usable_cores()
+    line = f"{cores} core{'s' * (cores > 1)}, {memory_gb:.0f} GB of memory, matrix units: {matrix_units()}"
     if memory_gb < 4:
         yield f"{MISSING} {line}; training needs 4 GB"
     elif matrix_units() == "none" and not torch.cuda.is_available():
