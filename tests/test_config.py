@@ -1,0 +1,141 @@
+"""Configs: presets, a strict load, and messages that name the nearest key."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from autoreel.config import (
+    MAX_CONFIG_BYTES,
+    PRESETS,
+    CodecConfig,
+    Config,
+    DataConfig,
+    PriorConfig,
+    dump_config,
+    from_mapping,
+    load_config,
+    nearest,
+)
+from autoreel.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_its_file(name: str, tmp_path: Path) -> None:
+    preset = PRESETS[name]
+    assert preset.preset == name
+    assert load_config(write(tmp_path, dump_config(preset))) == preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_fits_together(name: str) -> None:
+    config = PRESETS[name]
+    stride = config.codec.spatial_stride * config.prior.patch
+    assert config.data.height % stride == config.data.width % stride == 0
+    assert config.prior.width % config.prior.heads == 0
+    assert (config.training.codec_frames - 1) % config.codec.temporal_stride == 0
+
+
+def test_what_a_file_leaves_out_comes_from_its_preset(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, 'preset = "small"\n[training]\nseed = 7\n'))
+    assert config.training.seed == 7
+    assert config == PRESETS["small"].model_copy(
+        update={"training": PRESETS["small"].training.model_copy(update={"seed": 7})}
+    )
+    assert load_config(write(tmp_path, "")) == PRESETS["tiny"]
+
+
+def test_all_problems_are_told_together(tmp_path: Path) -> None:
+    text = '[data]\nheigth = 64\nfit = "stretch"\n[codec]\nwidths = [64, 128]\n[trainning]\nseed = 1\n'
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    problems = raised.value.problems
+    assert raised.value.where == str(tmp_path / "config.toml")
+    assert len(problems) == 4
+    assert "unknown key 'data.heigth', did you mean 'height'?" in problems
+    assert "unknown key 'trainning', did you mean 'training'?" in problems
+    assert any("'data.fit' is 'stretch'" in problem and "'crop' or 'letterbox'" in problem for problem in problems)
+    assert any("widths needs 3 entries for spatial_stride 8" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('preset = "tinny"', "unknown preset 'tinny', did you mean 'tiny'?"),
+        ("preset = 3", "unknown preset 3"),
+        ("a = ", "not valid TOML"),
+        ("[data]\nheight = 60", "'data.height' is 60"),
+        ("[data]\nheight = 99999999", "'data.height' is 99999999"),
+        ("[data]\nfps = nan", "'data.fps'"),
+        ("[training]\ncodec_rate = inf", "'training.codec_rate'"),
+        ("[training]\nseed = -1", "'training.seed' is -1"),
+        ("[prior]\nheads = 'many'", "'prior.heads' is 'many'"),
+        ("data = 3", "'data' is 3"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_files_that_are_no_configs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    (tmp_path / "film.mp4").write_bytes(b"\x00\x00\x00\x20ftypisom\xff\xff")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(tmp_path / "film.mp4")
+    (tmp_path / "large.toml").touch()
+    os.truncate(tmp_path / "large.toml", MAX_CONFIG_BYTES + 1)
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        load_config(tmp_path / "large.toml")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(write(tmp_path, "a = " + "[" * 100_000))
+
+
+def test_configs_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        PRESETS["tiny"].data.height = 32  # type: ignore[misc]
+
+
+def test_the_nearest_name_or_all_names() -> None:
+    assert nearest("heigth", ["height", "width"]) == ", did you mean 'height'?"
+    assert nearest("zzz", {"a": 1, "b": 2}) == "; known: a, b"
+
+
+def test_a_spatial_stride_of_sixteen_needs_four_stages() -> None:
+    with pytest.raises(ConfigError, match="widths needs 4 entries for spatial_stride 16"):
+        from_mapping(CodecConfig, {"spatial_stride": 16}, "here")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+known = [*Config.model_fields, *DataConfig.model_fields, *PriorConfig.model_fields]
+names = st.sampled_from(known) | st.text(max_size=8)
+
+
+@given(st.dictionaries(names, values | st.dictionaries(names, values, max_size=4), max_size=5))
+def test_anything_is_a_config_or_one_clear_line(mapping: dict[str, Any]) -> None:
+    try:
+        config = from_mapping(Config, mapping, "here")
+    except ConfigError as error:
+        assert error.problems
+        assert str(error).startswith("here: ")
+    else:
+        assert isinstance(config, Config)
