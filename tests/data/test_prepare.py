@@ -271,7 +271,7 @@ def test_nothing_to_use_says_how_many_and_why(tmp_path: Path, write_clip: WriteC
         prepare([tmp_path / "empty"], tmp_path / "store", SMALL)
     (tmp_path / "empty/song.mp3").touch()
     with pytest.raises(
-        FootageError, match=r"no video found there \(1 left out, the first: song\.mp3: holds sound only"
+        FootageError, match=r"no video found there \(1 left out, the first: song\.mp3: holds sound only\)$"
     ):
         prepare([tmp_path / "empty"], tmp_path / "store", SMALL)
     assert not (tmp_path / "store").exists()

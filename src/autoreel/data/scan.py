@@ -217,9 +217,9 @@ def _sort_out(found: _Found, path: Path) -> None:
         else:
             found.rejects.append(Reject(found.name(path), "is not an ordinary file"))
     elif _looks_like_media(path):
-        reason = "holds sound only" if suffix in SOUND_SUFFIXES else f"files of the kind {suffix} are not read"
-        allowed = ", ".join(sorted(MEDIA_SUFFIXES))
-        found.rejects.append(Reject(found.name(path), f"{reason}; video is read from {allowed}"))
+        sound = suffix in SOUND_SUFFIXES
+        reason = "holds sound only" if sound else f"files of the kind {suffix} are not read; convert it to .mp4 or .png"
+        found.rejects.append(Reject(found.name(path), reason))
 
 
 def _looks_like_media(path: Path) -> bool:
