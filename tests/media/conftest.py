@@ -67,8 +67,8 @@ def name_corners() -> Callable[[NDArray[np.uint8]], str]:
         letters = ""
         for y in (height // 4, 3 * height // 4):
             for x in (width // 4, 3 * width // 4):
-                colour = tuple(int(v) // 128 for v in picture[y, x])
-                letters += {(1, 0, 0): "r", (0, 1, 0): "g", (0, 0, 1): "b", (1, 1, 1): "w", (0, 0, 0): "-"}[colour]
+                bright = "".join(str(int(v) // 128) for v in picture[y, x])
+                letters += {"100": "r", "010": "g", "001": "b", "111": "w", "000": "-"}[bright]
         return letters
 
     return name

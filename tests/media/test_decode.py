@@ -237,7 +237,8 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     os.mkfifo(tmp_path / "pipe.mp4")
     for name, reason in {
-        "empty.mp4": "cannot be opened", "absent.mp4": "no such file", "": "it is a folder", "pipe.mp4": "not a plain file",
+        "empty.mp4": "cannot be opened", "absent.mp4": "no such file", "": "it is a folder",
+        "pipe.mp4": "not a plain file",
         "a\0b.mp4": "cannot be a name",
     }.items():  # fmt: skip
         with pytest.raises(MediaError, match=reason):
@@ -245,9 +246,15 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 
 
 def test_senseless_arguments(tmp_path: Path) -> None:
-    for arguments in ({"size": (0, 5)}, {"rate": Fraction(0)}, {"start_s": -1.0}, {"start_s": 2.0, "end_s": 1.0}):
+    wrong: list[dict[str, Any]] = [
+        {"size": (0, 5)},
+        {"rate": Fraction(0)},
+        {"start_s": -1.0},
+        {"start_s": 2.0, "end_s": 1.0},
+    ]
+    for arguments in wrong:
         with pytest.raises(UsageError):
-            decode(tmp_path / "x.mp4", **arguments)  # type: ignore[arg-type]
+            decode(tmp_path / "x.mp4", **arguments)
 
 
 def test_names_are_shown_on_one_line(tmp_path: Path) -> None:

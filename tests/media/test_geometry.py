@@ -39,7 +39,11 @@ def test_display_matrices_turn_and_mirror(bytes_: bytes | None, expected: list[l
 
 
 def test_rotation_is_named_clockwise() -> None:
-    assert [orientation_of(matrix(*m)).rotation_deg for m in ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1))] == [0, 90, 180]
+    assert [orientation_of(matrix(*m)).rotation_deg for m in ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1))] == [
+        0,
+        90,
+        180,
+    ]
     assert orientation_of(matrix(-1, 0, 0, 1)).mirrored
     assert not orientation_of(matrix(0, 1, -1, 0)).mirrored
 
@@ -74,7 +78,13 @@ def test_wide_pixels_widen_the_picture() -> None:
 
 
 def test_absurd_pixels_are_square() -> None:
-    assert sane_aspect(Fraction(1, 100)) == sane_aspect(Fraction(1000)) == sane_aspect(None) == sane_aspect(Fraction(0)) == 1
+    assert (
+        sane_aspect(Fraction(1, 100))
+        == sane_aspect(Fraction(1000))
+        == sane_aspect(None)
+        == sane_aspect(Fraction(0))
+        == 1
+    )
     assert sane_aspect(Fraction(16, 9)) == Fraction(16, 9)
 
 
@@ -87,5 +97,5 @@ def test_every_plan_gives_the_size_asked_for(
 ) -> None:
     layout = plan(height, width, aspect, Orientation(transpose, flip), (goal_h, goal_w), fit)
     top, left, kept_h, kept_w = layout.crop
-    assert 0 <= top and 0 <= left and 1 <= kept_h <= height - top and 1 <= kept_w <= width - left
+    assert top >= 0 and left >= 0 and 1 <= kept_h <= height - top and 1 <= kept_w <= width - left
     assert layout.finish(np.zeros((*layout.scaled, 3), np.uint8)).shape == (goal_h, goal_w, 3)

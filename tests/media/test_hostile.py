@@ -119,7 +119,7 @@ def test_what_probing_finds(hostile: Path) -> None:
     turned = probe(hostile / "video_270.mov")
     assert (turned.width, turned.height, turned.rotation_deg, turned.codec) == (320, 568, 270, "h264")
     wide = probe(hostile / "bbb_800x640_768kbps_30fps_avc_2b_firstpts_10_sec.mp4")
-    assert (wide.width, wide.height, wide.rate) == (1137, 640, 30)
+    assert (wide.width, wide.height, wide.rate) == (1137, 640, Fraction(30))
     only_sound = probe(hostile / "bear-id3.mp3")
     assert not only_sound.has_video and only_sound.has_sound and only_sound.sound_rate_hz == 48000
     assert probe(hostile / "sample_missing_stsd.mp4").has_sound is False
@@ -134,12 +134,13 @@ def test_a_bomb_is_stopped_by_processor_time(hostile: Path) -> None:
 
 
 def test_a_bomb_is_stopped_by_the_parents_clock(hostile: Path) -> None:
-    with pytest.raises(MediaError, match="takes longer than 0.5 s"):
+    with pytest.raises(MediaError, match=r"takes longer than 0\.5 s"):
         for _ in decode(hostile / "over_1MB" / "long_4k_av1.mp4", size=(16, 16), limits=Limits(wall_s=0.5)):
             pass
 
 
 def test_a_bomb_is_stopped_by_memory(hostile: Path) -> None:
-    with pytest.raises(MediaError, match="memory|ended|crashes|cannot be"):
-        for _ in decode(hostile / "over_1MB" / "8k24fps_300ms.mp4", size=(16, 16), limits=Limits(memory_bytes=600 << 20)):
+    limits = Limits(memory_bytes=600 << 20)
+    with pytest.raises(MediaError, match="more memory than is allowed"):
+        for _ in decode(hostile / "over_1MB" / "8k24fps_300ms.mp4", size=(16, 16), limits=limits):
             pass

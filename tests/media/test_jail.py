@@ -121,7 +121,9 @@ def test_files_that_name_other_files(tmp_path: Path, secret: Path, name: str) ->
         first_frame(path)
 
 
-@pytest.mark.parametrize("name", ["http:evil.mp4", "subfile,,start,0,end,9,,:x.mp4", "concat:a|b.mp4", "data:,x.mp4", "-i"])
+@pytest.mark.parametrize(
+    "name", ["http:evil.mp4", "subfile,,start,0,end,9,,:x.mp4", "concat:a|b.mp4", "data:,x.mp4", "-i"]
+)
 def test_names_that_look_like_addresses_are_names(
     tmp_path: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

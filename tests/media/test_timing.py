@@ -23,7 +23,16 @@ def test_uneven_times_on_an_even_grid() -> None:
 
 
 def test_twice_the_rate_shows_every_picture_twice() -> None:
-    assert [i for _, i in resampled([Fraction(i, 25) for i in range(4)], 50, Fraction(1, 25))] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [i for _, i in resampled([Fraction(i, 25) for i in range(4)], 50, Fraction(1, 25))] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
 
 
 def test_half_the_rate_shows_every_second_picture() -> None:

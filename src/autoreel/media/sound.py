@@ -201,8 +201,10 @@ def true_peak_db(sound: Sound) -> float:
     peak = float(np.abs(sound.samples).max())
     piece, overlap = 10 * rate, rate // 20  # the resampler sees far less than the overlap
     for begin in range(0, len(sound.samples) if channels <= 2 else 0, piece):
-        part = sound.samples[max(0, begin - overlap) : begin + piece + overlap]
-        peak = max(peak, float(np.abs(resample(Sound(part, rate), 4 * rate).samples).max()))
+        first = max(0, begin - overlap)
+        part = Sound(sound.samples[first : begin + piece + overlap], rate)
+        over = resample(part, 4 * rate).samples[4 * (begin - first) : 4 * (begin - first + piece)]
+        peak = max(peak, float(np.abs(over).max()))
     return 20 * math.log10(peak) if peak > 0 else -math.inf
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
@@ -137,5 +138,6 @@ class GifSink:
             container.mux(stream.encode(frame))
 
     def abandon(self) -> None:
-        """Let go of the waiting pictures."""
-        self._waiting.close()
+        """Let go of the waiting pictures; that the last of them find no room does not matter any more."""
+        with contextlib.suppress(OSError):
+            self._waiting.close()
