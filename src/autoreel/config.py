@@ -105,6 +105,7 @@ class TrainingConfig(Strict):
     prior_batch: Annotated[int, Field(ge=1)] = 32
     prior_rate: Annotated[float, Field(gt=0)] = 1e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    augment: bool = True  # clips closer, shifted, backwards, in other colours, for the codec
     mirror: bool = True  # mirrored clips for the codec; the prior sees footage as it is
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
     preview_every_s: Annotated[float, Field(gt=0)] = 60.0

@@ -29,6 +29,7 @@ from autoreel.models.codec import Codec, fold
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.discriminators import ConvDiscriminator
 from autoreel.runs import RunFolder
+from autoreel.training.augment import augment
 from autoreel.training.objectives import RECONSTRUCTIONS, balance, feature_matching, relativistic
 from autoreel.training.stage import Export, NonFiniteError, step_generator
 
@@ -129,6 +130,8 @@ class CodecStage:
                 group["lr"] = group["base_lr"] * rate
         video = to_model(self.loader.batch(step).frames, self.device)
         generator = step_generator(self.seed, self.name, step, self.device)
+        if training.augment:
+            video = augment(video, step_generator(self.seed, "codec.augment", step), mildly=adversarial)
         if adversarial:
             since = (progress - first_part) / max(1e-9, 1 - first_part)
             metrics = self._adversarial_step(video, generator, min(1.0, since / RAMP), step)
