@@ -97,6 +97,12 @@ def test_a_still_is_no_test() -> None:
     assert sides["test"] == {f"{1:064x}"}
 
 
+def test_one_long_film_does_not_take_the_variety_from_training() -> None:
+    sides, _ = divided(clips(9000, *[60] * 9))
+    assert f"{0:064x}" in sides["train"]
+    assert len(sides["test"]) == len(sides["validation"]) == 2
+
+
 def test_no_share_means_no_side() -> None:
     for count in (1, 3, 9):
         sides, _ = divided(clips(*[400] * count), share=0.0)

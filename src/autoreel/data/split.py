@@ -126,8 +126,10 @@ def _many(groups: Mapping[str, Sequence[Footage]], validation_share: float, test
     for number, (side, share) in enumerate(wanted, start=1):
         # One group at the least stays for training, and one for each side that comes after this.
         keep = 1 + sum(1 for _, later in wanted[number:] if later > 0)
-        taken = 0
-        while taken < share * total:
+        # Many small groups beside one long film: their number counts as well as their frames, or variety would be lost.
+        most = max(1, round(2 * share * len(groups)))
+        taken = number_taken = 0
+        while taken < share * total and number_taken < most:
             free = [name for name in groups if sides[name] == "train"]
             room = share * total - taken
 
@@ -143,6 +145,7 @@ def _many(groups: Mapping[str, Sequence[Footage]], validation_share: float, test
                 break
             sides[best] = side
             taken += _size(groups[best])
+            number_taken += 1
             left.subtract({one.label for one in groups[best]})
     return sides
 
