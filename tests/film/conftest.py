@@ -1,6 +1,6 @@
 """A run that needs no training: its frames are moving stripes whose colour tells the label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,6 +31,13 @@ class StripedRun:
     def generate_stream(self, label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]:
         self.asked.append(("generate", label, num_frames, seed))
         return self._frames(label, num_frames, seed)
+
+    def generate_batch(self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]) -> Frames:
+        clips = []
+        for label, seed in zip(labels, seeds, strict=True):
+            self.asked.append(("generate", label, num_frames, seed))
+            clips.append(np.concatenate(list(self._frames(label, num_frames, seed))))
+        return np.stack(clips)
 
     def continue_stream(
         self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0

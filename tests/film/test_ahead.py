@@ -26,7 +26,7 @@ def test_all_items_in_order() -> None:
     closed: list[bool] = []
     with ahead(_count(500, closed), 4) as items:
         assert list(items) == list(range(500))
-    assert closed and "compose" not in _names()
+    assert closed and "ahead" not in _names()
 
 
 def test_an_error_comes_where_the_item_would_have() -> None:
@@ -36,7 +36,7 @@ def test_an_error_comes_where_the_item_would_have() -> None:
         for item in items:
             seen.append(item)
     assert seen == [0, 1, 2, 3, 4]
-    assert closed and "compose" not in _names()
+    assert closed and "ahead" not in _names()
 
 
 def test_leaving_early_ends_the_thread() -> None:
@@ -47,4 +47,25 @@ def test_leaving_early_ends_the_thread() -> None:
 
     with ahead(_count(10_000, closed), 4) as items:
         assert first(items) == 0
-    assert closed and "compose" not in _names()
+    assert closed and "ahead" not in _names()
+
+
+def test_one_thread_that_waits_for_another_is_freed() -> None:
+    stop, closed = threading.Event(), list[bool]()
+    never = threading.Event()
+
+    def slow() -> Generator[int, None, None]:
+        yield 0
+        while not never.is_set() and not stop.is_set():
+            never.wait(0.01)
+
+    def second(items: Iterator[int]) -> Generator[int, None, None]:
+        try:
+            yield from items
+        finally:
+            closed.append(True)
+
+    with pytest.raises(KeyError), ahead(slow(), 2, stop) as first, ahead(second(first), 2, stop) as items:
+        assert next(items) == 0
+        raise KeyError
+    assert closed and "ahead" not in _names()

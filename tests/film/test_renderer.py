@@ -1,6 +1,8 @@
 """Rendering with a run that needs no training: exact length, transitions, sound, cache, record and errors."""
 
 import json
+import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from autoreel.clip import Sound
+from autoreel.clip import Frames, Sound
 from autoreel.config import Config
 from autoreel.errors import ConfigError, MediaError, RunError, UsageError
+from autoreel.film import batches
 from autoreel.film.document import load_storyboard, save_storyboard
 from autoreel.film.make import canvas_for, make_film
 from autoreel.film.renderer import FilmResult, render
@@ -121,8 +124,7 @@ def test_cuts_fades_and_dips_are_where_they_belong(tmp_path: Path, striped_run: 
     brightness = frames.mean(axis=(1, 2, 3))
     assert brightness[0] < 0.3 * brightness[12] and brightness[99] < 3
     assert striped_run.asked == [
-        ("generate", "red", 25, 0), ("generate", "green", 30, 0), ("generate", "blue", 30, 0),
-        ("generate", "red", 25, 0),
+        ("generate", label, 30, 0) for label in ("red", "green", "blue", "red")  # side by side, as long as the longest
     ]  # fmt: skip
 
 
@@ -290,9 +292,20 @@ def test_material_that_ends_too_early_is_said_and_no_film_is_left(tmp_path: Path
 
 
 def test_a_model_that_makes_too_little_is_an_error(tmp_path: Path, striped_run: Any) -> None:
-    striped_run.generate_stream = lambda label, num_frames, seed: iter([np.zeros((5, 32, 32, 3), np.uint8)])
+    striped_run.generate_batch = lambda labels, num_frames, seeds: np.zeros((1, 5, 32, 32, 3), np.uint8)
     with pytest.raises(RunError, match="made 5 frames of 25"):
         render(_board(tmp_path, [{"length_s": 1}]), striped_run, tmp_path / "film.mp4")
+
+
+def test_an_error_of_the_model_ends_the_film_and_leaves_nothing(tmp_path: Path, striped_run: Any) -> None:
+    def broken(labels: Any, num_frames: int, seeds: Any) -> Frames:
+        raise RunError("the weights are damaged")
+
+    striped_run.generate_batch = broken
+    with pytest.raises(RunError, match="weights are damaged"):
+        render(_board(tmp_path, [{"length_s": 1}]), striped_run, tmp_path / "film.mp4")
+    assert not list(tmp_path.iterdir())
+    assert "ahead" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_run_that_is_not_there(tmp_path: Path) -> None:
@@ -321,25 +334,39 @@ def test_the_canvas_has_the_models_shape(size: tuple[int, int], canvas: tuple[in
     assert (made.height, made.width, made.rate) == (*canvas, Fraction(12))
 
 
-def test_frames_are_made_only_as_they_are_needed(tmp_path: Path, striped_run: Any) -> None:
-    """A film of many shots never has more than two of them open."""
-    is_open: list[int] = []
-    most = 0
-    plain = striped_run.generate_stream
+def test_shots_are_made_side_by_side_and_a_long_one_is_streamed(tmp_path: Path, striped_run: Any) -> None:
+    """Of a film of many shots only a few are in memory, and of a long one only a part."""
+    limit = 30 * 32 * 32 * 3 * batches.GROUP
+    lengths = [0.5] * 6 + [2.0, 0.5]
+    shots = [{"length_s": length, "seed": i} for i, length in enumerate(lengths)]
+    groups: list[int] = []
+    streamed: list[int] = []
+    plain_batch, plain_stream = striped_run.generate_batch, striped_run.generate_stream
 
-    def watched(label: str | None = None, num_frames: int = 33, seed: int = 0) -> Any:
-        nonlocal most
-        is_open.append(seed)
-        most = max(most, len(is_open))
-        try:
-            yield from plain(label, num_frames, seed)
-        finally:
-            is_open.remove(seed)
+    def batch(labels: Any, num_frames: int, seeds: Any) -> Frames:
+        groups.append(len(seeds))
+        made: Frames = plain_batch(labels, num_frames, seeds)
+        return made
 
-    striped_run.generate_stream = watched
-    shots = [{"length_s": 0.5, "seed": i, "transition": {"length_s": 0.2} if i else None} for i in range(12)]
-    result = render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4")
-    assert result.num_frames == 150 and most <= 2 and not is_open
+    def stream(label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]:
+        streamed.append(seed)
+        return iter(plain_stream(label, num_frames, seed))
+
+    striped_run.generate_batch, striped_run.generate_stream = batch, stream
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "MAX_GROUP_BYTES", limit)
+        result = render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4")
+    assert result.num_frames == 138
+    assert groups == [4, 3] and streamed == [6]
+
+
+def test_the_same_frames_side_by_side_and_alone(tmp_path: Path, striped_run: Any) -> None:
+    shots = [{"length_s": 0.4 + 0.1 * i, "seed": 3 * i, "label": "red"} for i in range(5)]
+    together = _frames(render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "MAX_GROUP_BYTES", 0)
+        alone = _frames(render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4"))
+    assert np.array_equal(together, alone)
 
 
 def test_a_storyboard_file_is_named_in_its_problems(tmp_path: Path, striped_run: Any) -> None:

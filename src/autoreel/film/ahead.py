@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
-_LOOK_S = 0.2  # how often a waiting thread looks whether the other has gone
+_LOOK_S = 0.1  # how often a waiting thread looks whether all is over
 
 
 class _End(Generic[ItemT]):
@@ -17,19 +17,26 @@ class _End(Generic[ItemT]):
         self.error = error
 
 
+class Stopped(RuntimeError):
+    """The thread that waited was told that nothing will come any more."""
+
+
 @contextmanager
-def ahead(items: Generator[ItemT, None, None], size: int) -> Iterator[Iterator[ItemT]]:
+def ahead(
+    items: Generator[ItemT, None, None], size: int, stop: threading.Event | None = None
+) -> Iterator[Iterator[ItemT]]:
     """Run a generator in a thread of its own.
 
     Args:
         items: made there from start to end, and closed there.
         size: how many may wait.
+        stop: set when the block ends. Threads in a row share one, so that none waits for another that has gone.
 
     Yields:
         The same items; an error of the generator is raised where the item would have come.
     """
     waiting: queue.Queue[ItemT | _End[ItemT]] = queue.Queue(size)
-    stopped = threading.Event()
+    stopped = stop if stop is not None else threading.Event()
 
     def put(item: ItemT | _End[ItemT]) -> bool:
         while not stopped.is_set():
@@ -54,14 +61,19 @@ def ahead(items: Generator[ItemT, None, None], size: int) -> Iterator[Iterator[I
 
     def take() -> Iterator[ItemT]:
         while True:
-            item = waiting.get()
+            try:
+                item = waiting.get(timeout=_LOOK_S)
+            except queue.Empty:
+                if stopped.is_set():
+                    raise Stopped("stopped") from None
+                continue
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
                 return
             yield item
 
-    thread = threading.Thread(target=work, name="compose", daemon=True)
+    thread = threading.Thread(target=work, name="ahead", daemon=True)
     thread.start()
     try:
         yield take()

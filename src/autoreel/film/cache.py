@@ -35,6 +35,11 @@ class ShotCache:
         self.num_made = 0
         self.num_kept = 0
 
+    def holds(self, what: Mapping[str, Any] | None, count: int) -> bool:
+        """Whether these frames are there from before."""
+        path = self._path(what, count)
+        return path is not None and _opened(path, count) is not None
+
     def frames(
         self, what: Mapping[str, Any] | None, count: int, make: Callable[[], Iterator[Frames]]
     ) -> Iterator[Frames]:
@@ -49,12 +54,11 @@ class ShotCache:
             RunError: `make` ended early.
             OutputError: they cannot be written.
         """
-        if self._folder is None or what is None:
+        path = self._path(what, count)
+        if path is None:
             self.num_made += 1
             yield from _counted(make(), count)
             return
-        text = json.dumps({"format": FORMAT, "count": count, **what}, sort_keys=True)
-        path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
         self._used.add(path)
         kept = _opened(path, count)
         if kept is not None:
@@ -65,6 +69,12 @@ class ShotCache:
             return
         self.num_made += 1
         yield from _recorded(_counted(make(), count), count, path)
+
+    def _path(self, what: Mapping[str, Any] | None, count: int) -> Path | None:
+        if self._folder is None or what is None:
+            return None
+        text = json.dumps({"format": FORMAT, "count": count, **what}, sort_keys=True)
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
 
     def remove_unused(self) -> None:
         """Forget every shot that this rendering had no use for."""

@@ -1,29 +1,35 @@
-"""A storyboard becomes a film: frame after frame, in memory that does not grow with its length."""
+"""A storyboard becomes a film: frame after frame, in memory that does not grow with its length.
+
+    thread 1    the model makes shots      --shots-->      thread 2    effects, transitions
+                                                              |
+    film.mp4    <--encoder--    this thread: titles    <---frames
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from autoreel.clip import Frames, Sound
+from autoreel.clip import Sound
 from autoreel.errors import ConfigError
 from autoreel.film import provenance
 from autoreel.film.ahead import ahead
+from autoreel.film.batches import make_shots
 from autoreel.film.beats import Beats, track_beats
 from autoreel.film.cache import ShotCache
+from autoreel.film.composer import Composer
 from autoreel.film.document import load_storyboard
-from autoreel.film.filters import Span, make_filters
-from autoreel.film.layout import Layout, Placed, lay_out
+from autoreel.film.layout import Layout, lay_out
 from autoreel.film.preflight import check_sources
-from autoreel.film.sources import FilmRun, open_source
+from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import Storyboard, Title, needs_run
-from autoreel.film.transitions import mix, to_color
 from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
 from autoreel.media.sound import fit, level
@@ -33,7 +39,8 @@ Report = Callable[[str], None]
 SOUND_RATE_HZ = 48_000
 BEAT_RATE_HZ = 22_050
 REPORT_EVERY_S = 2.0
-NUM_AHEAD = 24  # frames composed before the encoder asks for them
+FRAMES_AHEAD = 24  # composed before the encoder asks for them
+SHOTS_AHEAD = 4  # made, at the model's size, before they are composed
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,19 @@ def render(
     titles = _Titles(board, layout, where)
     cache = ShotCache(beside(out, ".shots") if keep_shots else None)
     canvas = board.canvas
-    with VideoWriter(
-        out, size=(canvas.height, canvas.width), rate=canvas.rate, sound=_sound(board, layout),
-        metadata=provenance.metadata(board),
-    ) as writer, ahead(_Composer(board, layout, run, cache, run_hash).frames(), NUM_AHEAD) as pictures:  # fmt: skip
+    size = (canvas.height, canvas.width)
+    VideoWriter(out, size, canvas.rate)  # an ending that is no film is said before anything is made
+    composer = Composer(board, layout, run, cache, run_hash)
+    wanted = composer.wanted()
+    stop = threading.Event()
+    with ExitStack() as stack:
+        if run is not None and wanted:
+            composer.ready = stack.enter_context(ahead(make_shots(run, wanted), SHOTS_AHEAD, stop))
+        sound = _sound(board, layout)
+        writer = stack.enter_context(
+            VideoWriter(out, size, canvas.rate, sound=sound, metadata=provenance.metadata(board))
+        )
+        pictures = stack.enter_context(ahead(composer.frames(), FRAMES_AHEAD, stop))
         progress = _Progress(layout.num_frames, report)
         for number, picture in enumerate(pictures):
             writer.write(np.asarray(titles.over(picture, number), dtype=np.uint8)[None])
@@ -161,102 +177,6 @@ def _sound(board: Storyboard, layout: Layout) -> Sound | None:
     share = min(1.0, length_s / max(1e-9, music.fade_in_s + music.fade_out_s))
     fitted = fit(sound, length_s, music.fade_in_s * share, music.fade_out_s * share)
     return level(fitted, music.loudness_lufs)
-
-
-@dataclass
-class _Composer:
-    """Puts the shots together: each is opened when it is first seen and closed when it is over."""
-
-    board: Storyboard
-    layout: Layout
-    run: FilmRun | None
-    cache: ShotCache
-    run_hash: str | None
-    _open: dict[int, Iterator[Image.Image]] = field(default_factory=dict)
-
-    def frames(self) -> Generator[Image.Image, None, None]:
-        """Every frame of the film, without its titles."""
-        placed = self.layout.placed
-        current = 0
-        try:
-            for frame in range(self.layout.num_frames):
-                while current + 1 < len(placed) and frame >= _ends(placed, current):
-                    _close(self._open.pop(current))
-                    current += 1
-                yield self._edges(self._picture(current, frame), frame)
-        finally:
-            for pictures in self._open.values():
-                _close(pictures)
-            self._open.clear()
-
-    def _picture(self, current: int, frame: int) -> Image.Image:
-        """What is seen: one shot, or the way from it to the next."""
-        placed = self.layout.placed
-        following = placed[current + 1] if current + 1 < len(placed) else None
-        if following is None or following.into is None or frame < _begins(following):
-            return self._next(current)
-        into, first = following.into, _begins(following)
-        progress = (frame - first + 1) / (following.into_frames + 1)
-        if not following.pre and not placed[current].post:  # a dip: one shot at a time
-            index = current if frame < following.first else current + 1
-            picture = self._next(index)
-            return mix(into.kind, picture, picture, progress, into.color)
-        return mix(into.kind, self._next(current), self._next(current + 1), progress, into.color)
-
-    def _next(self, index: int) -> Image.Image:
-        if index not in self._open:
-            self._open[index] = self._shot(self.layout.placed[index])
-        return next(self._open[index])
-
-    def _shot(self, placed: Placed) -> Iterator[Image.Image]:
-        canvas = self.board.canvas
-        span = Span(placed.num_frames, (canvas.height, canvas.width), (placed.shot.seed or 0) + placed.number)
-        apply = make_filters(placed.shot.effects, span)
-
-        def cached(count: int, make: Callable[[], Iterator[Frames]]) -> Iterator[Frames]:
-            return self.cache.frames(_what_makes(placed, self.run_hash), count, make)
-
-        for number, picture in enumerate(open_source(placed, canvas, self.run, cached)):
-            yield apply(picture, number)
-
-    def _edges(self, picture: Image.Image, frame: int) -> Image.Image:
-        """Out of a colour at the start, into one at the end."""
-        rate, last = self.layout.rate, self.layout.num_frames
-        for fade, gone in ((self.board.opening, frame + 1), (self.board.ending, last - frame - 1)):
-            if fade is not None:
-                length = max(1.0, fade.length_s * float(rate))
-                picture = to_color(picture, fade.color, 1.0 - gone / length)
-        return picture
-
-
-def _begins(placed: Placed) -> int:
-    """The first frame of the transition into a shot."""
-    return placed.first - placed.into_frames // 2
-
-
-def _ends(placed: tuple[Placed, ...], index: int) -> int:
-    """The first frame that shows nothing of a shot any more."""
-    following = placed[index + 1]
-    return _begins(following) + following.into_frames if following.into is not None else following.first
-
-
-def _close(pictures: Any) -> None:
-    close = getattr(pictures, "close", None)
-    if close is not None:
-        close()
-
-
-def _what_makes(placed: Placed, run_hash: str | None) -> dict[str, Any] | None:
-    """Everything that decides the model's frames of a shot; None when it cannot be told."""
-    shot = placed.shot
-    if run_hash is None:
-        return None
-    source = None
-    if shot.source is not None:
-        found = Path(shot.source).stat()
-        source = [shot.source, found.st_size, found.st_mtime_ns]
-    return {"run": run_hash, "verb": shot.verb, "label": shot.label, "seed": shot.seed or 0,
-            "source": source, "in_s": shot.in_s, "out_s": shot.out_s}  # fmt: skip
 
 
 class _Titles:

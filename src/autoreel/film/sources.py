@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +40,7 @@ class FilmRun(Protocol):
     def rate(self) -> Fraction: ...
 
     def generate_stream(self, label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]: ...
+    def generate_batch(self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]) -> Frames: ...
     def continue_stream(
         self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0
     ) -> Iterator[Frames]: ...
@@ -113,11 +114,11 @@ def open_source(
     if run is None:
         raise RunError(f"shot {placed.number}: verb '{shot.verb}' needs a trained run")
     pace = Pace.of(placed, run.rate, rate)
-    frames = cached(pace.num_source, lambda: _made(shot, run, pace.num_source))
+    frames = cached(pace.num_source, lambda: make(shot, run, pace.num_source))
     return _paced(frames, pace, placed.number, run.rate, Fitter(canvas).fit)
 
 
-def _made(shot: Shot, run: FilmRun, count: int) -> Iterator[Frames]:
+def make(shot: Shot, run: FilmRun, count: int) -> Iterator[Frames]:
     """`count` frames by the model."""
     seed = shot.seed or 0
     if shot.verb == "generate":

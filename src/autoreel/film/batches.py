@@ -1,0 +1,56 @@
+"""Shots made side by side: a network that does four at once takes about half the time it takes for four in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from autoreel.clip import Frames
+from autoreel.film.sources import FilmRun
+
+GROUP = 4
+MAX_GROUP_BYTES = 96 << 20
+MAX_WASTE = 1.35  # frames made for frames wanted: the shots of a group are all made as long as its longest
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A shot of new footage.
+
+    Args:
+        number: of the shot in its film.
+        label, seed: as given to the model.
+        count: frames of the model.
+    """
+
+    number: int
+    label: str | None
+    seed: int
+    count: int
+
+
+def is_short_enough(count: int, size: tuple[int, int]) -> bool:
+    """Whether a shot may be held in memory whole; longer ones are streamed."""
+    return count * size[0] * size[1] * 3 <= MAX_GROUP_BYTES // GROUP
+
+
+def make_shots(run: FilmRun, wanted: Sequence[Wanted]) -> Generator[tuple[int, Frames], None, None]:
+    """Make shots in groups; yields each one's number and frames, in the order given."""
+    for group in _groups(wanted):
+        longest = max(shot.count for shot in group)
+        clips = run.generate_batch([shot.label for shot in group], longest, [shot.seed for shot in group])
+        for shot, frames in zip(group, clips, strict=True):
+            yield shot.number, frames[: shot.count]
+
+
+def _groups(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+    group: list[Wanted] = []
+    for shot in wanted:
+        larger = [*group, shot]
+        made = len(larger) * max(other.count for other in larger)
+        if group and (len(larger) > GROUP or made > MAX_WASTE * sum(other.count for other in larger)):
+            yield group
+            larger = [shot]
+        group = larger
+    if group:
+        yield group
