@@ -28,7 +28,7 @@ class DataConfig(Strict):
     height: Annotated[int, Field(ge=16, le=1024, multiple_of=8)] = 64
     width: Annotated[int, Field(ge=16, le=1024, multiple_of=8)] = 64
     fit: Literal["crop", "letterbox"] = "crop"
-    fps: Annotated[float, Field(gt=0, le=120)] | None = None  # None: the footage's own median rate, at most 25
+    fps: Annotated[float, Field(gt=0, le=120)] | None = None  # None: the footage's own median rate, at most 30
     validation_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     test_share: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     min_shot_s: Annotated[float, Field(ge=0, le=60)] = 0.4

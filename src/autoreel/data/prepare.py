@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ from autoreel.errors import AutoreelError, FootageError, MediaError, OutputError
 from autoreel.media.probe import probe
 from autoreel.runs import atomic_write_text
 
-HIGHEST_RATE = Fraction(25)  # unless the config asks for more: motion is seen well, and fewer frames are to be made
+HIGHEST_RATE = Fraction(30)  # unless the config asks for more: motion is seen well, and fewer frames are to be made
+USUAL_RATE = Fraction(25)  # of pictures, which have none
 Report = Callable[[str], None]
 
 
@@ -137,7 +139,10 @@ def _say_after(say: Report, head: str, line: str) -> None:
 
 
 def _rate(found: Scan, config: DataConfig) -> Fraction:
-    """The rate that is asked for, or the median of what the files say, at most 25 frames per second."""
+    """The rate that is asked for, or the median of what the files say.
+
+    A higher one than 30 frames per second is divided by a whole number: evenly left-out frames keep motion even.
+    """
     if config.fps is not None:
         return Fraction(config.fps).limit_denominator(1001)
     rates = []
@@ -149,8 +154,9 @@ def _rate(found: Scan, config: DataConfig) -> Fraction:
                 continue  # decoding it will say why
             if rate is not None and rate > 0:
                 rates.append(rate)
-    median = sorted(rates)[(len(rates) - 1) // 2] if rates else HIGHEST_RATE
-    return min(max(median.limit_denominator(1001), Fraction(1)), HIGHEST_RATE)
+    median = sorted(rates)[(len(rates) - 1) // 2] if rates else USUAL_RATE
+    median = max(median.limit_denominator(1001), Fraction(1))
+    return median / math.ceil(median / HIGHEST_RATE)
 
 
 def _finish(
