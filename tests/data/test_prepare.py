@@ -242,13 +242,13 @@ def test_numbered_photographs_are_stills_and_no_clip(tmp_path: Path, make_scene:
     np.testing.assert_array_equal(store.frames(store.shots[5]), make_scene(5, 1, 32, 6))
 
 
-def test_the_rate_is_the_footages_own_median_at_most_25(
+def test_the_rate_is_the_footages_own_median_divided_evenly_above_30(
     tmp_path: Path, write_clip: WriteClip, make_scene: MakeScene
 ) -> None:
     for number, rate in enumerate((12, 15, 60)):
         write_clip(tmp_path / f"footage/{number}.mkv", make_scene(number, 12, 32, 6), rate=rate)
     assert prepare([tmp_path / "footage"], tmp_path / "store", SMALL).store.rate == 15
-    assert prepare([tmp_path / "footage/2.mkv"], tmp_path / "fast", SMALL).store.rate == 25
+    assert prepare([tmp_path / "footage/2.mkv"], tmp_path / "fast", SMALL).store.rate == 30
     asked = prepare([tmp_path / "footage"], tmp_path / "asked", SMALL.model_copy(update={"fps": 29.97})).store
     assert asked.rate == Fraction(2997, 100)
 
