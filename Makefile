@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # One thread in each of two test processes: on two cores that is faster than two threads in one.
 WORKERS ?= 2
 
-.PHONY: test set-up lint types pytest clean
+.PHONY: test set-up lint types pytest docs clean
 
 test: lint types pytest
 
@@ -18,6 +18,9 @@ types: set-up
 
 pytest: set-up
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal
+
+docs: set-up
+	$(PYTHON) tools/command_help.py > docs/commands.md
 
 clean:
 	rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
