@@ -372,9 +372,14 @@ def test_a_kill_at_any_write_leaves_weights_that_load(run: RunFolder, monkeypatc
 
 
 def test_one_writer_and_its_leftovers_are_cleared(run: RunFolder) -> None:
-    (run.root / ".abc.part.mp4").touch()
+    run.path("checkpoints").mkdir()
+    run.path("checkpoints/.abc.part").mkdir()
+    run.path("checkpoints/.abc.part/state.json").touch()
+    run.path(".abc.part.safetensors").touch()
+    run.path(".abc.part.mp4").touch()  # somebody is making a clip into this folder
     with run.lock():
-        assert not (run.root / ".abc.part.mp4").exists()
+        assert names(run.root) == [".abc.part.mp4", ".lock", "checkpoints", "config.toml", "run.json"]
+        assert names(run.path("checkpoints")) == []
         said = rf"is being written by another process \(number {os.getpid()}\)"
         with pytest.raises(RunLockedError, match=said), RunFolder.open(run.root).lock():
             raise AssertionError("two writers")

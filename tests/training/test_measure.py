@@ -1,11 +1,11 @@
 """Seconds per step, measured on real steps."""
 
 import torch
+from tests.training.toy import ToyStage
 
 from autoreel.config import CodecConfig, Config, DataConfig, TrainingConfig
 from autoreel.data.loader import ClipLoader
 from autoreel.training.measure import NoiseFootage, codec_step_s, step_seconds
-from tests.training.toy import ToyStage
 
 SMALL = Config(
     data=DataConfig(height=16, width=24),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 4 << 20
+OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
@@ -210,8 +211,7 @@ class RunFolder:
                 ) from None
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            for left in self.root.glob(".*.part*"):  # of a process that was killed while it wrote
-                remove(left)
+            self._clear_leftovers()
             yield
         finally:
             os.close(descriptor)
@@ -297,6 +297,12 @@ class RunFolder:
         """Remove a stage's lines after a number of steps: those are about to be taken again."""
         kept = [row for row in self.metrics() if row.get("stage") != stage or int(row.get("step", 0)) <= after]
         atomic_write_text(self.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in kept))
+
+    def _clear_leftovers(self) -> None:
+        """Remove what a writer that was killed left unfinished; not what others may be writing here just now."""
+        for pattern in (*(f".*.part.{kind}" for kind in OWN_KINDS), "checkpoints/.*.part*", "samples/.*.part*"):
+            for left in self.root.glob(pattern):
+                remove(left)
 
     def _record(self, name: str, record: WeightsRecord) -> None:
         self.update(weights={**self.manifest.weights, name: record})

@@ -18,7 +18,8 @@ NEEDED_STEPS: dict[str, tuple[int, int]] = {
     "small": (1500, 1500),
     "base": (6000, 5000),
 }
-QUICKEST_STEP_S = 0.01  # no machine takes a step of a larger preset in less: there is nothing to measure
+# Nothing takes a step of a larger preset in less; where less would be needed there is nothing to measure.
+QUICKEST_STEP_S = {"cpu": 0.1, "cuda": 0.01}
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def choose_preset(
     codec_share: float,
     measure: Callable[[str], float],
     *,
+    quickest_step_s: float = QUICKEST_STEP_S["cpu"],
     presets: Sequence[str] = ("tiny", "small", "base"),
 ) -> tuple[str, dict[str, float]]:
     """The largest preset that reaches a useful number of codec steps within its share of the budget.
@@ -134,6 +136,7 @@ def choose_preset(
         budget: of the whole training. A number of steps says nothing of time, so that the smallest is taken.
         codec_share: in (0, 1).
         measure: seconds per codec step of a preset, from a few real steps.
+        quickest_step_s: a preset that needs its steps sooner than this is not measured.
         presets: from the smallest, which is taken when no other fits, up.
 
     Returns:
@@ -142,7 +145,7 @@ def choose_preset(
     chosen, measured = presets[0], dict[str, float]()
     for name in presets[1:] if budget.seconds is not None else ():
         needed_step_s = codec_share * (budget.seconds or 0.0) / NEEDED_STEPS[name][0]
-        if needed_step_s < QUICKEST_STEP_S:
+        if needed_step_s < quickest_step_s:
             break
         measured[name] = measure(name)
         if measured[name] > needed_step_s:

@@ -41,7 +41,7 @@ def fastest_threads(stage: Stage) -> tuple[int, dict[int, float]]:
     return min(seconds, key=lambda threads: seconds[threads]), seconds
 
 
-def step_seconds(stage: Stage, enough_s: float = 2.0) -> float:
+def step_seconds(stage: Stage, enough_s: float = 3.0) -> float:
     """Seconds per step: the best of a few after one that warms up. The stage has moved on afterwards.
 
     Args:
@@ -72,7 +72,7 @@ def codec_step_s(config: Config, device: torch.device) -> float:
     batch = config.training.codec_batch if device.type == "cuda" else 1
     smaller = config.model_copy(update={"training": config.training.model_copy(update={"codec_batch": batch})})
     stage = CodecStage(smaller, NoiseFootage(config), device)
-    return step_seconds(stage) * config.training.codec_batch / batch
+    return step_seconds(stage, enough_s=0.0) * config.training.codec_batch / batch
 
 
 class NoiseFootage(FootageStore):

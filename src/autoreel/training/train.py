@@ -16,7 +16,7 @@ from autoreel.data.store import FootageStore
 from autoreel.errors import RunError
 from autoreel.models.compute import choose_device
 from autoreel.runs import Manifest, RunFolder, StageState
-from autoreel.training.budget import Budget, choose_preset, divide, show_duration
+from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset, divide, show_duration
 from autoreel.training.checkpoint import Checkpoints
 from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
 from autoreel.training.measure import codec_step_s, fastest_threads
@@ -118,7 +118,10 @@ def auto_config(budget: Budget, *, device: str = "auto", report: Report | None =
     """
     target = choose_device(device)
     share = PRESETS["tiny"].training.codec_share
-    name, measured = choose_preset(budget, share, lambda name: codec_step_s(PRESETS[name], target))
+    name, measured = choose_preset(
+        budget, share, lambda name: codec_step_s(PRESETS[name], target),
+        quickest_step_s=QUICKEST_STEP_S.get(target.type, QUICKEST_STEP_S["cuda"]),
+    )  # fmt: skip
     if report is not None:
         speeds = ", ".join(f"{preset} {seconds:.2f} s/step" for preset, seconds in measured.items())
         report(f"preset {name} for {budget}" + (f" (measured: {speeds})" if speeds else ""))
