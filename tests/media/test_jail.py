@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autoreel.errors import JailError, MediaError
 from autoreel.media import jail
-from autoreel.media.decode import Limits, decode, first_frame
+from autoreel.media.decode import Limits, decode, first_frame, read_clip, read_sound
 from autoreel.media.probe import probe
 
 SOURCE = str(Path(jail.__file__).resolve().parents[2])
@@ -147,6 +147,23 @@ def test_without_layers_files_are_refused(hostile: Path, monkeypatch: pytest.Mon
         assert probe(hostile / "video_180.mov").width == 568
     finally:
         jail.unsafe_no_jail(False)
+
+
+def test_other_systems_decode_only_when_trusted(
+    hostile: Path, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video("film.mp4", [np.full((32, 32, 3), 200, np.uint8)] * 5)
+    inside = read_clip(path)
+    monkeypatch.setattr(jail, "_IS_LINUX", False)
+    monkeypatch.delenv(jail.UNSAFE_VARIABLE, raising=False)
+    with pytest.raises(JailError, match="needs Linux"):
+        probe(path)
+    monkeypatch.setenv(jail.UNSAFE_VARIABLE, "1")
+    outside = read_clip(path)
+    assert np.array_equal(inside.frames, outside.frames) and inside.rate == outside.rate
+    assert read_sound(hostile / "sample_audio_only.mp4", 16000, 1).duration_s == pytest.approx(1.0, abs=0.1)
+    with pytest.raises(MediaError, match="cannot be opened"):
+        probe(hostile / "zero_bytes.webm")
 
 
 def test_a_dead_zygote_is_replaced(hostile: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 import signal
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NoReturn
 
@@ -14,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoreel.errors import MediaError
-from autoreel.media import pictures, reader, sandbox, waves
+from autoreel.media import reader, sandbox
 from autoreel.media.limits import Limits
+from autoreel.media.pictures import PictureRequest, read_pictures
+from autoreel.media.waves import SoundRequest, read_waves
 
 NUM_SLOTS = 2  # the child fills one while the parent empties the other
 MAX_CHUNK_FRAMES = 64
@@ -57,10 +60,10 @@ def _perform(job: dict[str, Any], limits: Limits, ring: _Ring) -> None:
         if job["kind"] == "probe":
             ring.send({"info": reader.inspect(_FILE, limits)})
         elif job["kind"] == "pictures":
-            for time_s, frame in pictures.read_pictures(_FILE, picture_request(job["request"]), limits):
+            for time_s, frame in pictures(_FILE, job["request"], limits):
                 ring.put_frame(frame, float(time_s))
         else:
-            for block in waves.read_waves(_FILE, waves.SoundRequest(**job["request"]), limits):
+            for block in sound(_FILE, job["request"], limits):
                 ring.put_sound(block)
     except MediaError as error:
         ring.flush()
@@ -73,12 +76,16 @@ def _perform(job: dict[str, Any], limits: Limits, ring: _Ring) -> None:
         ring.send({"end": True})
 
 
-def picture_request(plain: dict[str, Any]) -> pictures.PictureRequest:
-    """From the plain values in which a request travels."""
-    rate, size = plain["rate"], plain["size"]
-    return pictures.PictureRequest(
-        **plain | {"rate": None if rate is None else Fraction(*rate), "size": None if size is None else tuple(size)}
-    )
+def pictures(descriptor: int, request: dict[str, Any], limits: Limits) -> Iterator[tuple[Fraction, NDArray[np.uint8]]]:
+    """`read_pictures`, with the request as the plain values in which it travels."""
+    rate, size = request["rate"], request["size"]
+    plain = {"rate": None if rate is None else Fraction(*rate), "size": None if size is None else tuple(size)}
+    return read_pictures(descriptor, PictureRequest(**request | plain), limits)
+
+
+def sound(descriptor: int, request: dict[str, Any], limits: Limits) -> Iterator[NDArray[np.float32]]:
+    """`read_waves`, with the request as the plain values in which it travels."""
+    return read_waves(descriptor, SoundRequest(**request), limits)
 
 
 class _Ring:

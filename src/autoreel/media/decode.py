@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -245,8 +245,3 @@ def read_sound(
     if not blocks:
         raise MediaError(f"{jail.show(path)}: it has no sound from {start_s} s on")
     return Sound(np.concatenate(blocks), sample_rate_hz)
-
-
-def limits_for(duration_s: float) -> Limits:
-    """The default limits, with another longest duration."""
-    return replace(Limits(), max_duration_s=duration_s)

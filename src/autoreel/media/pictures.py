@@ -84,8 +84,8 @@ def _span(frames: Iterator[Timed], request: PictureRequest) -> Iterator[Timed]:
         if timed.time_s < start:
             before = timed
             continue
-        if before is not None and timed.time_s > start and before.time_s + before.duration_s > start:
-            yield Timed(start, min(timed.time_s, before.time_s + before.duration_s) - start, before.frame)
+        if before is not None and timed.time_s > start:
+            yield Timed(start, timed.time_s - start, before.frame)
         before = None
         if end is not None and timed.time_s >= end:
             return
