@@ -1,14 +1,19 @@
 """What is shown while it trains."""
 
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from autoreel.training.progress import LINE_EVERY_S, Lines, display, figures
+from autoreel.config import PRESETS
+from autoreel.runs import RunFolder
+from autoreel.training.progress import LINE_EVERY_S, Lines, MetricsLog, display, figures
 
 
 def test_the_loss_comes_first_then_others_then_speed_and_time_left() -> None:
     shown = figures({"kl": 2.0, "loss": 0.03125}, steps_per_s=5.123, eta_s=372.0)
+    assert figures({"loss": 1.0, "rate": 2.0, "gradient_norm": 3.0}, 0.0, None) == "loss 1"
     assert shown == "loss 0.03125  kl 2  5.12 steps/s  6m12s left"
     assert figures({}, steps_per_s=0.02, eta_s=None) == "50 s/step"
     assert figures({}, 0.0, None) == ""
@@ -48,3 +53,37 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         shown.note("a note [of] brackets")
     text = capsys.readouterr().err
     assert "codec" in text and "50%" in text and "loss 1" in text and "a note [of] brackets" in text
+
+
+def test_every_row_goes_to_tensorboard_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            written.append((Path(folder).name, 0.0, purge_step))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def close(self) -> None:
+            written.append(("closed", 0.0, 0))
+
+    board = ModuleType("torch.utils.tensorboard")
+    board.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    run = RunFolder.create(tmp_path / "run", PRESETS["tiny"])
+    log = MetricsLog(run, "codec", step=4)
+    log.write(5, 1.23456, {"loss": 0.5, "skipped": "why"})
+    log.close()
+    assert written == [("codec", 0.0, 4), ("codec/loss", 0.5, 5), ("closed", 0.0, 0)]
+    assert list(run.metrics()) == [{"stage": "codec", "step": 5, "elapsed_s": 1.235, "loss": 0.5, "skipped": "why"}]
+
+
+def test_rows_that_will_be_written_again_are_taken_back(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", PRESETS["tiny"])
+    for step in (1, 2, 3):
+        run.append_metrics({"stage": "codec", "step": step})
+    MetricsLog(run, "codec", step=2).close()
+    assert [row["step"] for row in run.metrics()] == [1, 2]
