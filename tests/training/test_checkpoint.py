@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,63 @@ def test_files_are_on_the_disk_before_they_have_their_name(tmp_path: Path, monke
         "fsync state.json", "fsync state.safetensors", "fsync part", "rename to codec-00000003", "fsync parent",
         "hide codec-00000001",
     ]  # fmt: skip
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def dying_at(call: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the process die before its n-th call that changes a disk: nothing after it happens, cleaning up neither.
+
+    Returns:
+        A list with the number of calls so far.
+    """
+    calls = [0]
+
+    def mortal(function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            calls[0] += 1
+            if calls[0] >= call:
+                raise Killed
+            return function(*arguments, **options)
+
+        return called
+
+    for owner, name in (
+        (os, "fsync"), (os, "replace"), (Path, "rename"), (Path, "mkdir"), (Path, "write_text"), (Path, "open"),
+        (Path, "unlink"), (shutil, "rmtree"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, mortal(getattr(owner, name)))
+    return calls
+
+
+def test_a_kill_before_any_call_of_a_save_leaves_the_old_or_the_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {place: ToyStage() for place in (1, 2, 3)}
+    for place, stage in states.items():
+        for step in range(place):
+            torch.manual_seed(step)
+            stage.step(step, 0.0)
+    outcomes: list[int] = []
+    for call in range(1, 100):
+        folder = tmp_path / str(call)
+        for place in (1, 2):
+            Checkpoints(folder, states[place], print).save(Place(place))
+        with monkeypatch.context() as context:
+            calls = dying_at(call, context)
+            try:
+                Checkpoints(folder, states[3], print).save(Place(3))
+                died = False
+            except Killed:
+                died = True
+        fresh, lines = ToyStage(), list[str]()
+        found = Checkpoints(folder, fresh, lines.append).load()
+        assert found is not None and lines == []  # what stands under a name is whole
+        assert_same(fresh, states[found.step])
+        outcomes.append(found.step)
+        if not died:
+            break
+    assert calls[0] == len(outcomes) - 1 > 8
+    assert outcomes == sorted(outcomes) and set(outcomes) == {2, 3}
