@@ -177,3 +177,23 @@ def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ("torch", "matrix units", "GB free", "jail", "encoders H.264", "GPU"):
         assert words in shown
     assert all(line[:7] in ("ok     ", "note   ", "MISSING") for line in shown.splitlines())
+
+
+def test_a_count_stays_in_its_line_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from autoreel.commands import Notes
+
+    lines = ("film: 1 of 9 frames, 8 s left", "film: 9 of 9 frames, 0 s left", "ready")
+    note = Notes()
+    for line in lines:
+        note(line)
+    assert capsys.readouterr().err.splitlines() == list(lines), "in a file every line stands by itself"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for line in lines:
+        note(line)
+    assert capsys.readouterr().err == f"{lines[0]}\r\x1b[K{lines[1]}\n{lines[2]}\n"
+    note(lines[0])
+    note.end()
+    note.end()
+    assert capsys.readouterr().err == f"{lines[0]}\n"

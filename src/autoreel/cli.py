@@ -54,11 +54,13 @@ def main(tokens: Sequence[str] | None = None) -> int:
             unsafe_no_jail()
         app(given, exit_on_error=False, print_error=False, result_action="return_value")
     except (Exception, KeyboardInterrupt) as error:
+        commands.note.end()
         if "--debug" in switches:
             import traceback
 
             traceback.print_exception(error)
         return _explain(error)
+    commands.note.end()
     return 0
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import re
+import runpy
+import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -186,6 +192,52 @@ def test_wrong_words_to_a_run_are_one_line(run: Path, place: Path, capsys: pytes
         told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("autoreel: ")]
         assert len(told) == 1 and words in told[0]
     assert not (place / "x.mp4").exists()
+
+
+def test_the_python_page_runs_as_it_stands(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "python.md"
+    code = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    script = film.with_name("page.py")
+    script.write_text("\n".join(code), encoding="utf-8")
+    monkeypatch.chdir(film.parent)
+    names = runpy.run_path(str(script))
+    assert names["moving"].shape == (9, 32, 32, 3)
+    assert film.with_name("clip.mp4").exists()
+
+
+def test_without_footage_the_program_makes_its_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer = functools.partial(render_sample_footage, clips_per_kind=1, clip_s=1.0, size=(64, 64))
+    monkeypatch.setattr("autoreel.data.sample.render_sample_footage", fewer)
+    out = place / "sample.mp4"
+    command = ["film", "--sample", "--length", "3s", "--budget", "2 steps", "--config", str(place / "small.toml")]
+    assert main([*command, "-o", str(out)]) == 0
+    assert autoreel.load(place / "sample.run").labels == ("ad", "romance", "travel")
+    assert probe(out).has_sound, "with music of its own"
+    assert len(read_clip(out).frames) == 75
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(place: Path) -> None:
+    run = place / "runs" / "stopped"
+    command = [
+        sys.executable, "-m", "autoreel", "train", str(place / "footage"), "--run", str(run), "--stage", "codec",
+        "--config", str(place / "small.toml"), "--steps",
+    ]  # fmt: skip
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {**os.environ, "PYTHONPATH": source}
+    process = subprocess.Popen([*command, "100000"], stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("codec "):
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    told = [line for line in rest.splitlines() if line.startswith("autoreel: ")]
+    assert len(told) == 1 and "the same command goes on" in told[0]
+    again = subprocess.run([*command, "2"], capture_output=True, text=True, env=environment)
+    assert again.returncode == 0, again.stderr
+    assert (run / "codec.safetensors").exists()
 
 
 def file_tags(path: Path) -> dict[str, str]:
