@@ -208,10 +208,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_storyboard_somebody_edited_is_never_replaced(tmp_path: Path) -> None:
     board, path = _whole_board(tmp_path), tmp_path / "film.toml"
     assert save_storyboard(board, path) == path
-    assert save_storyboard(board, path) == path  # the same again is no second file
-    path.write_text(path.read_text() + "# mine\n")
+    other = board.model_copy(update={"titles": ()})
+    assert save_storyboard(other, path) == path  # as it was written, nothing of a person's is lost
+    assert load_storyboard(path) == other
+    edited = path.read_text().replace("seed = 7", "seed = 8")
+    path.write_text(edited)
     assert save_storyboard(board, path) == tmp_path / "film-2.toml"
-    assert path.read_text().endswith("# mine\n")
+    assert path.read_text() == edited
+    path.write_text('[[shots]]\nverb = "card"\nlength_s = 1\n')  # one that a person wrote from the start
+    assert save_storyboard(board, path) == tmp_path / "film-2.toml"
     assert save_storyboard(board, path, replace=True) == path
 
 

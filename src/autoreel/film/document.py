@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from fractions import Fraction
@@ -14,6 +15,7 @@ from autoreel.film.checks import parse
 from autoreel.film.storyboard import Storyboard, absolute, plain_values, with_paths
 from autoreel.runs import atomic_write_text
 
+_MARK = "\n# While this line fits the rest, autoreel may replace the file: "
 _HEAD = """\
 # The storyboard of a film by autoreel. Edit it and render it again:  autoreel film {name}
 # Lengths are seconds (or beats of the music). Every field: docs/storyboard.md
@@ -81,25 +83,31 @@ def save_storyboard(storyboard: Storyboard, path: Path, *, replace: bool = False
         replace: overwrite whatever stands there.
 
     Returns:
-        The file written: `path`, or `name-2.toml` (-3, ...) when `path` holds another storyboard.
+        The file written: `path`, or `name-2.toml` (-3, ...) when `path` holds one that somebody wrote or edited.
 
     Raises:
         OutputError: it cannot be written.
     """
     for number in range(1, 1000):
         free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
-        text = storyboard_text(storyboard, free)
-        if replace or not free.exists() or _holds(free, text):
-            atomic_write_text(free, text)
+        if replace or not free.exists() or _is_as_written(free):
+            text = storyboard_text(storyboard, free)
+            atomic_write_text(free, f"{text}{_MARK}{_digest(text)}\n")
             return free
     raise OutputError(f"cannot write {path}: 999 storyboards of that name stand there; remove some")
 
 
-def _holds(path: Path, text: str) -> bool:
+def _is_as_written(path: Path) -> bool:
+    """Whether nobody edited the storyboard since `save_storyboard` wrote it: its last line holds for the others."""
     try:
-        return path.read_text(encoding="utf-8") == text
+        text, mark, digest = path.read_text(encoding="utf-8").rpartition(_MARK)
     except (OSError, UnicodeDecodeError):
         return False
+    return bool(mark) and digest.strip() == _digest(text)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _fields(table: Mapping[str, Any]) -> str:
