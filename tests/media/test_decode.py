@@ -5,7 +5,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -265,9 +264,13 @@ def test_names_are_shown_on_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_pictures_that_an_edit_list_hides_are_not_missed(footage: Path) -> None:
+    path = footage / "sports" / "basketball.mp4"
+    assert sum(len(c.frames) for c in decode(path, size=(16, 16))) == 214
+
+
 def test_real_footage_decodes(footage: Path) -> None:
     clip = read_clip(footage / "asl_gestures" / "bird.mkv", size=(48, 64), rate=Fraction(25), with_sound=True)
-    assert clip.frames.shape == (53, 48, 64, 3) or clip.frames.shape == (52, 48, 64, 3)
+    assert clip.frames.shape == (53, 48, 64, 3)
     assert clip.frames.std() > 10
     assert clip.sound is None
-    assert av.__version__

@@ -35,79 +35,102 @@ def decoded(
     """Every frame with a time that never goes back; damage is noticed here.
 
     A file can be damaged and still decode: the decoder paints over what it lacks. It says so in its log, in a mark on
-    the frame, by fewer frames than packets, or by fewer packets than the index promised. None of these happens in whole
-    files.
+    a packet or a frame, by fewer frames than packets, or by fewer packets than the index promised. None of these
+    happens in whole files. Codecs without checks of their own (VP9, HEVC) decode some flipped bits without any of them.
+
+    Args:
+        container, stream: open, with the decoder restricted.
+        limits: on pixels, frames and times.
+        start_s: frames before it are decoded only from the last key frame on, and their damage does not matter.
+        end_s: the first frame at or after it is the last one given.
+
+    Raises:
+        MediaError: at the damaged place, or over a limit.
     """
-    ear = _Ear(stream)
     clock = _Clock(container, stream, limits)
-    sought = _seek(container, start_s, clock)
-    num_packets = num_frames = num_lost = 0
-    started = False  # a stream cut out of a longer one starts with packets that lack their reference
-    first_error = ""
+    tally = _Tally(container, stream, sought=_seek(container, start_s, clock))
     with av.logging.Capture() as log:
         for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
-                num_packets += 1
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError as error:
-                if error.errno == errno.ENOMEM:
-                    raise
-                if started and not isinstance(error, av.error.EOFError):
-                    raise MediaError(f"damaged after {clock.now_s:.2f} s: {reader.reason_of(error)}") from error
-                first_error = first_error or reader.reason_of(error)
-                num_lost += 1
-                frames = []
-            else:
-                started = started or packet.is_keyframe
-            for frame in frames:
-                num_frames += 1
-                if num_frames > limits.max_decoded_frames:
+            for frame in tally.decode(packet, clock):
+                if tally.num_frames > limits.max_decoded_frames:
                     raise MediaError(f"more than {limits.max_decoded_frames} pictures are coded in it")
                 reader.check_pixels(frame, limits)
                 timed = clock.time(frame)
-                wanted = end_s is None or timed.time_s < Fraction(end_s)
-                if frame.is_corrupt and wanted and not (sought and timed.time_s < Fraction(start_s)):
-                    raise MediaError(
-                        f"damaged: the decoder marks the picture at {float(timed.time_s):.2f} s as corrupt"
-                    )
-                yield timed
-                if not wanted:
+                if end_s is not None and timed.time_s >= Fraction(end_s):
+                    yield timed
                     return
-            heard = ear.listen(log)
-            if heard and started and not (sought and clock.now_s < start_s):
-                raise MediaError(f"{heard} after {clock.now_s:.2f} s")
-            first_error = first_error or heard
-            if num_lost > _MAX_UNUSABLE_PACKETS:
+                if frame.is_corrupt and not (tally.sought and timed.time_s < Fraction(start_s)):
+                    raise MediaError(f"damaged: the decoder marks the picture at {clock.now_s:.2f} s as corrupt")
+                yield timed
+            said = tally.hear(log)
+            if said and not (tally.sought and clock.now_s < start_s):
+                raise MediaError(f"{said} after {clock.now_s:.2f} s")
+            if tally.num_unusable > _MAX_UNUSABLE_PACKETS:
                 break
-    if not num_frames:
-        reason = f": {first_error}" if first_error else f" ({stream.frames} are promised)" if stream.frames else ""
-        raise MediaError(f"no picture can be decoded{reason}")
-    promised = stream.frames if not sought else 0
-    if stream.frames and promised - num_packets > max(2, _MAX_LOST_SHARE * promised) and num_packets == num_frames:
-        raise MediaError(f"cut off after {clock.now_s:.2f} s: {num_packets} of {promised} pictures are there")
-    if not sought and num_packets - num_frames > max(2 + num_lost, _MAX_LOST_SHARE * num_packets):
-        raise MediaError(f"damaged: {num_packets - num_frames} of {num_packets} pictures cannot be decoded")
+    tally.check_end(clock)
 
 
-class _Ear:
-    """Listens to FFmpeg's log for what only it says: errors that the decoder painted over, and a file cut short."""
+class _Tally:
+    """Counts what a file promised and what it gave, and listens to what FFmpeg only logs."""
 
-    def __init__(self, stream: Any) -> None:
-        self._names = {stream.codec_context.codec.name, stream.codec_context.codec.canonical_name}
+    def __init__(self, container: Any, stream: Any, sought: bool) -> None:
+        self._stream = stream
+        codec = stream.codec_context.codec
+        self._loggers = {codec.name, codec.canonical_name, container.format.name}
+        self.sought = sought
+        self.num_packets = self.num_hidden = self.num_frames = self.num_unusable = 0
+        self._started = False  # a stream cut out of a longer one starts with packets that lack their reference
+        self._first_error = ""
 
-    def listen(self, log: list[tuple[int, str, str]]) -> str:
-        """The first message about damage since the last call, or nothing."""
-        found = ""
+    def decode(self, packet: Any, clock: _Clock) -> Iterator[Any]:
+        """The frames of one packet; errors before the first usable key frame are only counted."""
+        if packet.size:
+            self.num_packets += 1
+            self.num_hidden += packet.is_discard  # an edit list leaves it out
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError as error:
+            if error.errno == errno.ENOMEM:
+                raise
+            if self._started and not isinstance(error, av.error.EOFError):
+                raise MediaError(f"damaged after {clock.now_s:.2f} s: {reader.reason_of(error)}") from error
+            self._first_error = self._first_error or reader.reason_of(error)
+            self.num_unusable += 1
+            return
+        if self._started and packet.is_corrupt:
+            raise MediaError(f"damaged after {clock.now_s:.2f} s: a packet is marked as corrupt")
+        self._started = self._started or packet.is_keyframe
+        for frame in frames:
+            self.num_frames += 1
+            yield frame
+
+    def hear(self, log: list[tuple[int, str, str]]) -> str:
+        """The first message about damage since the last call; nothing while the stream has not started."""
+        said = ""
         for level, name, message in log:
-            if level > av.logging.ERROR or found:
+            if level > av.logging.ERROR or said:
                 continue
             if "ended prematurely" in message or "partial file" in message:
-                found = "the file is cut off"
-            elif name in self._names:
-                found = f"damaged ({reader.printable(message)})"
+                said = "the file is cut off"
+            elif name in self._loggers:
+                said = f"damaged ({reader.printable(message)})"
         log.clear()
-        return found
+        self._first_error = self._first_error or said
+        return said if self._started else ""
+
+    def check_end(self, clock: _Clock) -> None:
+        """Raises MediaError when too little came."""
+        promised = self._stream.frames
+        if not self.num_frames:
+            reason = self._first_error or (f"{promised} are promised" if promised else "there is none")
+            raise MediaError(f"no picture can be decoded: {reason}")
+        if self.sought:
+            return
+        if promised - self.num_packets > max(2, _MAX_LOST_SHARE * promised):
+            raise MediaError(f"cut off after {clock.now_s:.2f} s: {self.num_packets} of {promised} pictures are there")
+        lost = self.num_packets - self.num_hidden - self.num_frames
+        if lost > max(2 + self.num_unusable, _MAX_LOST_SHARE * self.num_packets):
+            raise MediaError(f"damaged: {lost} of {self.num_packets} pictures cannot be decoded")
 
 
 class _Clock:

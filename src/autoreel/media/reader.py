@@ -158,7 +158,7 @@ def orientation(frame: av.VideoFrame) -> Orientation:
 def nominal_rate(stream: av.video.stream.VideoStream) -> Fraction | None:
     """Pictures per second as the container says, None when it says nothing credible."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and 0 < rate <= 240:
+        if rate and 0 < rate <= 300:
             return Fraction(rate)
     return None
 
