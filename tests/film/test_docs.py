@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from autoreel.film.checks import FIELDS_OF_VERB
 from autoreel.film.document import load_storyboard
 from autoreel.film.effects import EFFECTS
+from autoreel.film.kinds import Kind
 from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Title, TransitionKind
 
 PAGE = (Path(__file__).parents[2] / "docs" / "storyboard.md").read_text(encoding="utf-8")
@@ -29,7 +30,7 @@ def test_the_examples_load(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("heading", "model"),
     [("## Top level", Storyboard), ("## `[canvas]`", Canvas), ("## `[opening]` and `[ending]`", Fade),
-     ("## `[music]`", Music), ("## `[[titles]]`", Title), ("## `[[shots]]`", Shot)],
+     ("## Kinds of film", Kind), ("## `[music]`", Music), ("## `[[titles]]`", Title), ("## `[[shots]]`", Shot)],
 )  # fmt: skip
 def test_every_field_is_described(heading: str, model: type[BaseModel]) -> None:
     tables = {"canvas", "opening", "ending", "music", "titles", "shots"} if model is Storyboard else set()

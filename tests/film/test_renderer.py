@@ -100,6 +100,18 @@ def test_the_music_is_levelled(tmp_path: Path, striped_run: Any) -> None:
     assert loudness_lufs(read_sound(result.path)) == pytest.approx(-20.0, abs=0.7)
 
 
+def test_picture_and_sound_start_together(tmp_path: Path, striped_run: Any) -> None:
+    """The same sound, within a hundredth of a second of where the music has it."""
+    song = _song(tmp_path / "song.mp4")
+    board = _board(tmp_path, [{"length_s": 5.0}], music={"file": str(song)})
+    result = render(board, striped_run, tmp_path / "film.mp4")
+    given, heard = (np.abs(read_sound(path, end_s=4.0).samples[:, 0]) for path in (song, result.path))
+    size = 1 << 19
+    product = np.fft.rfft(given, size).conj() * np.fft.rfft(heard, size)
+    lag = int(np.fft.irfft(product).argmax())
+    assert min(lag, size - lag) < 480
+
+
 def test_a_silent_film_has_no_sound(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
     made = make_film(striped_run, run_folder, tmp_path / "film.mp4", length_s=3)
     with av.open(str(made.result.path)) as file:

@@ -14,22 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoreel.errors import UsageError
-from autoreel.film.effects import BlurEffect, ColorEffect, Effect, ZoomEffect
+from autoreel.film.kinds import Kind
 from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Title, Transition
 
 if TYPE_CHECKING:
     from autoreel.film.beats import Beats
 
-SHOT_S = (2.0, 6.0)  # shots outside cost more
-TARGET_S = 4.0
 SHORTEST_TARGET_S = 1.2
 COST_OF_BEAT = (0.0, 0.6, 0.2, 0.6)  # of a cut on the first, second, ... beat of a bar
 LONGEST_S = 12 * 3600
 TITLE_CARD_FROM_S = 8.0  # a shorter film has its title over the first shot
-TITLE_CARD_LOOK: tuple[Effect, ...] = (
-    BlurEffect(radius=0.025), ColorEffect(gamma=0.65, saturation=0.85), ZoomEffect(start=1.0, end=1.12),
-)
-DIP_EVERY_S = 25.0
+ALIKE_CUTS = 0.6  # of the usual share, between two shots of one label, where a cut looks like a jump
+MOST_IN_A_ROW = 2  # of shots joined by anything but a cut, where the kind has mostly cuts
 
 
 def direct(
@@ -42,6 +38,7 @@ def direct(
     music: Path | None = None,
     title: str | None = None,
     seed: int = 0,
+    kind: Kind | None = None,
 ) -> Storyboard:
     """Write the storyboard of a film of generated shots.
 
@@ -54,6 +51,7 @@ def direct(
         music: the file, or None for a silent film.
         title: shown at the start.
         seed: decides everything left to chance; the same seed gives the same storyboard.
+        kind: pace, transitions, effects and titles; None for those of a plain film.
 
     Raises:
         UsageError: a length that cannot be a film.
@@ -61,29 +59,31 @@ def direct(
     num_frames = round(Fraction(str(length_s)) * canvas.rate) if 0 < length_s <= LONGEST_S else 0
     if num_frames < 2:
         raise UsageError(f"a film of {length_s:g} s is not possible; give a length from two frames to 12 hours")
+    kind = kind if kind is not None else Kind()
     chance = random.Random(seed)
     has_card = title is not None and length_s >= TITLE_CARD_FROM_S
-    cuts = _choose_cuts(num_frames, canvas.rate, beats, len(labels) + has_card, chance)
+    cuts = _choose_cuts(num_frames, canvas.rate, beats, len(labels) + has_card, chance, kind)
     lengths = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
-    kinds = _label_order(labels, len(lengths), has_card, chance)
+    turns = _label_order(labels, len(lengths), has_card, chance)
     seeds = chance.sample(range(2**31), len(lengths))
-    transitions = _transitions(cuts, canvas.rate, kinds, beats, has_card, chance)
+    transitions = _transitions(cuts, canvas.rate, turns, beats, has_card, chance, kind)
     shots = [
         Shot(
-            verb="generate", length_s=_seconds(cuts[i], cuts[i + 1], canvas.rate), label=kinds[i], seed=seeds[i],
-            transition=transitions[i], effects=TITLE_CARD_LOOK if has_card and i == 0 else (),
+            verb="generate", length_s=_seconds(cuts[i], cuts[i + 1], canvas.rate), label=turns[i], seed=seeds[i],
+            transition=transitions[i], effects=kind.title_effects if has_card and i == 0 else kind.effects,
         )
         for i in range(len(lengths))
     ]
-    edge_s = round(min(1.0, length_s / 8), 2)
+    most_s = max(0.01, length_s / 8)  # of a short film, the fades at its ends must leave something
     return Storyboard(
         run=str(run),
         canvas=canvas,
-        opening=Fade(length_s=max(0.01, edge_s / 2)),
-        ending=Fade(length_s=max(0.01, edge_s)),
+        opening=Fade(length_s=round(min(kind.opening.length_s, most_s), 2), color=kind.opening.color),
+        ending=Fade(length_s=round(min(kind.ending.length_s, most_s), 2), color=kind.ending.color),
         music=Music(file=str(music), fade_out_s=round(min(2.0, length_s / 4), 2)) if music else None,
-        titles=(_title(title, lengths[0] / canvas.rate if has_card else Fraction(num_frames) / canvas.rate, has_card),)
-        if title else (),
+        titles=() if not title else (
+            _title(title, (lengths[0] if has_card else num_frames) / canvas.rate, has_card, kind.title_size),
+        ),
         shots=tuple(shots),
     )
 
@@ -94,32 +94,36 @@ def _seconds(first: int, last: int, rate: Fraction) -> float:
     return (round(last * micro / rate) - round(first * micro / rate)) / micro
 
 
-def _title(text: str, room: Fraction, is_card: bool) -> Title:
+def _title(text: str, room: Fraction, is_card: bool, size: float) -> Title:
     room_s = float(room)
     margin_s = min(0.3, room_s / 8)
     length_s = room_s - 2 * margin_s if is_card else min(3.5, room_s - 2 * margin_s)
     return Title(
-        text=text, start_s=round(margin_s, 2), length_s=round(length_s, 2), size=0.11 if is_card else 0.09,
+        text=text, start_s=round(margin_s, 2), length_s=round(length_s, 2),
+        size=size if is_card else max(0.02, round(size * 0.8, 3)),
         place="center" if is_card else "lower", fade_s=round(min(0.4, length_s / 4), 2),
     )
 
 
 def _choose_cuts(
-    num_frames: int, rate: Fraction, beats: Beats, min_shots: int, chance: random.Random
+    num_frames: int, rate: Fraction, beats: Beats, min_shots: int, chance: random.Random, kind: Kind
 ) -> list[int]:
     """Frames at which shots start, from 0, and the film's end; shorter shots when that is needed to have enough."""
     # Beside real beats a whiff of chance; an even pace would otherwise cut like a clock.
     most = 0.15 if beats.pulse > 0 else 1.2
     jitter = [chance.uniform(0.0, most) for _ in beats.times_s]
-    target_s = TARGET_S
+    target_s = kind.shot_s
     while True:
-        cuts = _cheapest_cuts(num_frames, rate, beats, target_s, jitter)
+        limits = min(kind.shots_from_s, target_s * 0.75), max(kind.shots_to_s, target_s)
+        cuts = _cheapest_cuts(num_frames, rate, beats, target_s, limits, jitter)
         if len(cuts) - 1 >= min_shots or target_s <= SHORTEST_TARGET_S:
             return cuts
         target_s *= 0.85
 
 
-def _cheapest_cuts(num_frames: int, rate: Fraction, beats: Beats, target_s: float, jitter: list[float]) -> list[int]:
+def _cheapest_cuts(
+    num_frames: int, rate: Fraction, beats: Beats, target_s: float, limits: tuple[float, float], jitter: list[float]
+) -> list[int]:
     places, costs, energy = [0], [0.0], [float(beats.energy[0]) if len(beats.energy) else 0.5]
     for i, time in enumerate(beats.times_s.tolist()):
         frame = round(time * float(rate))
@@ -142,7 +146,7 @@ def _cheapest_cuts(num_frames: int, rate: Fraction, beats: Beats, target_s: floa
         for i in range(first, j):
             loudness = (summed[j] - summed[i]) / (j - i)
             wanted_s = target_s * (1.3 - 0.6 * loudness)
-            options.append((best[i] + _cost_of_length((places[j] - places[i]) * frame_s, wanted_s, target_s), i))
+            options.append((best[i] + _cost_of_length((places[j] - places[i]) * frame_s, wanted_s, limits), i))
         cost, i = min(options)
         best.append(cost + costs[j])
         back.append(i)
@@ -153,8 +157,8 @@ def _cheapest_cuts(num_frames: int, rate: Fraction, beats: Beats, target_s: floa
     return cuts[::-1]
 
 
-def _cost_of_length(length_s: float, wanted_s: float, target_s: float) -> float:
-    shortest, longest = min(SHOT_S[0], target_s * 0.75), SHOT_S[1]
+def _cost_of_length(length_s: float, wanted_s: float, limits: tuple[float, float]) -> float:
+    shortest, longest = limits
     outside = max(0.0, shortest - length_s) / shortest + max(0.0, length_s - longest) / longest
     return 3.0 * math.log2(length_s / wanted_s) ** 2 + 12.0 * outside
 
@@ -174,35 +178,41 @@ def _label_order(labels: Sequence[str], count: int, has_card: bool, chance: rand
 
 
 def _transitions(
-    cuts: list[int], rate: Fraction, kinds: Sequence[str | None], beats: Beats, has_card: bool, chance: random.Random
-) -> list[Transition | None]:
-    """Mostly cuts; a crossfade now and then, more often between shots of one kind; a dip where the music turns."""
+    cuts: list[int], rate: Fraction, labels: Sequence[str | None], beats: Beats, has_card: bool,
+    chance: random.Random, kind: Kind,
+) -> list[Transition | None]:  # fmt: skip
+    """Drawn by the kind's weights, with restraint; a dip where the music turns; a crossfade from the title card."""
     lengths_s = [float((b - a) / rate) for a, b in zip(cuts, cuts[1:], strict=False)]
+    names = list(kind.transitions)
+    has_mostly_cuts = kind.transitions.get("cut", 0.0) >= 0.5
     transitions: list[Transition | None] = [None]
-    last_dip_s, fades_in_row = 0.0, 0
+    last_dip_s, joined = 0.0, 0
     for i in range(1, len(lengths_s)):
         at_s = float(cuts[i] / rate)
         room_s = min(lengths_s[i - 1], lengths_s[i]) / 3
-        alike = kinds[i] == kinds[i - 1]
         turn = abs(_energy_at(beats, at_s + 0.1) - _energy_at(beats, at_s - 0.6))
+        weights = [w * (ALIKE_CUTS if n == "cut" and labels[i] == labels[i - 1] else 1.0)
+                   for n, w in kind.transitions.items()]  # fmt: skip
+        drawn = chance.choices(names, weights)[0] if sum(weights) > 0 else "cut"
+        length_s = chance.choice(kind.transition_lengths_s)
         if has_card and i == 1:
             transitions.append(_transition("fade", 0.8, room_s))
-        elif turn > 0.35 and at_s - last_dip_s > DIP_EVERY_S and lengths_s[-1] < at_s:
-            transitions.append(_transition("dip", 0.6, room_s))
-            last_dip_s, fades_in_row = at_s, 0
-        elif fades_in_row < 2 and chance.random() < (0.55 if alike else 0.35):
-            transitions.append(_transition("fade", chance.choice((0.4, 0.6, 0.8)), room_s))
-            fades_in_row += 1
-        else:
+        elif kind.dip_every_s and turn > 0.35 and at_s - last_dip_s > kind.dip_every_s and lengths_s[-1] < at_s:
+            transitions.append(_transition("dip", 0.6, room_s, kind.dip_color))
+            last_dip_s, joined = at_s, 0
+        elif drawn == "cut" or (has_mostly_cuts and joined >= MOST_IN_A_ROW):
             transitions.append(None)
-            fades_in_row = 0
+            joined = 0
+        else:
+            transitions.append(_transition(drawn, length_s, room_s))
+            joined += 1
     if len(transitions) > 2 and not any(transitions):
         transitions[len(transitions) // 2] = _transition("fade", 0.6, min(lengths_s) / 3)
     return transitions
 
 
-def _transition(kind: str, length_s: float, room_s: float) -> Transition:
-    return Transition.model_validate({"kind": kind, "length_s": round(min(length_s, room_s), 2)})
+def _transition(kind: str, length_s: float, room_s: float, color: str | None = None) -> Transition:
+    return Transition.model_validate({"kind": kind, "length_s": round(min(length_s, room_s), 2), "color": color})
 
 
 def _energy_at(beats: Beats, at_s: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from autoreel.film.beats import even_beats
 from autoreel.film.director import direct
 from autoreel.film.document import save_storyboard
+from autoreel.film.kinds import load_kind
 from autoreel.film.renderer import FilmResult, Report, beside, read_beats, render
 from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
@@ -35,6 +36,7 @@ def make_film(
     length_s: float = 60.0,
     title: str | None = None,
     seed: int = 0,
+    kind: str = "plain",
     report: Report | None = None,
 ) -> MadeFilm:
     """Write a storyboard and render it.
@@ -47,6 +49,7 @@ def make_film(
         length_s: of the film, met to the frame.
         title: shown at the start.
         seed: the same seed gives the same film.
+        kind: of film: one of `kinds.known_kinds()`, or a person's own file.
         report: told in single lines what happens.
 
     Raises:
@@ -55,7 +58,8 @@ def make_film(
         OutputError: the film cannot be written.
     """
     storyboard = write_storyboard(
-        run, run_path, beside(out, ".toml"), music=music, length_s=length_s, title=title, seed=seed, report=report
+        run, run_path, beside(out, ".toml"), music=music, length_s=length_s, title=title, seed=seed, kind=kind,
+        report=report,
     )
     return MadeFilm(render(storyboard, run, out, report=report), storyboard)
 
@@ -69,6 +73,7 @@ def write_storyboard(
     length_s: float = 60.0,
     title: str | None = None,
     seed: int = 0,
+    kind: str = "plain",
     report: Report | None = None,
 ) -> Path:
     """Write the storyboard of a film: cuts on the beats of the music, labels in turn. Arguments as in `make_film`.
@@ -77,7 +82,7 @@ def write_storyboard(
         Where it stands: `path`, or a name beside it when `path` holds one that somebody edited.
     """
     storyboard = compose_storyboard(
-        run, run_path, music=music, length_s=length_s, title=title, seed=seed, report=report
+        run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report
     )
     written = save_storyboard(storyboard, path)
     if report is not None:
@@ -94,6 +99,7 @@ def compose_storyboard(
     length_s: float = 60.0,
     title: str | None = None,
     seed: int = 0,
+    kind: str = "plain",
     report: Report | None = None,
 ) -> Storyboard:
     """`write_storyboard` without the file."""
@@ -107,6 +113,7 @@ def compose_storyboard(
     return direct(
         length_s=length_s, canvas=canvas, beats=beats, run=run_path.absolute(), labels=run.labels,
         music=music.absolute() if music is not None else None, title=title, seed=seed,
+        kind=load_kind(kind),
     )  # fmt: skip
 
 

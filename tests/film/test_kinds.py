@@ -1,0 +1,65 @@
+"""Kinds of film: data that loads, films that differ, and mistakes that are named."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoreel.errors import ConfigError, UsageError
+from autoreel.film.beats import Beats
+from autoreel.film.director import direct
+from autoreel.film.kinds import Kind, known_kinds, load_kind
+from autoreel.film.layout import lay_out
+from autoreel.film.storyboard import Canvas, Storyboard
+
+
+def _direct(kind: str, seed: int = 0) -> Storyboard:
+    times = np.arange(0.31, 120.0, 60.0 / 105)
+    beats = Beats(times, 105.0, 2, np.clip(0.5 + 0.5 * np.sin(times / 8), 0, 1), 0.5)
+    return direct(length_s=60.0, canvas=Canvas(rate=Fraction(25)), beats=beats, run=Path("/run"),
+                  labels=("a", "b", "c"), title="A title", seed=seed, kind=load_kind(kind))  # fmt: skip
+
+
+def test_the_kinds_of_film() -> None:
+    assert list(known_kinds()) == ["ad", "plain", "romance", "travel"]
+
+
+@pytest.mark.parametrize("name", known_kinds())
+@pytest.mark.parametrize("seed", range(4))
+def test_each_makes_a_film_of_exact_length(name: str, seed: int) -> None:
+    board = _direct(name, seed)
+    kind = load_kind(name)
+    assert kind.about
+    assert lay_out(board).num_frames == 1500
+    lengths = [shot.length_s or 0 for shot in board.shots]
+    assert min(lengths) >= 0.9 * kind.shots_from_s and max(lengths) <= 1.1 * kind.shots_to_s
+    used = {shot.transition.kind for shot in board.shots if shot.transition}
+    assert used <= set(kind.transitions) | {"fade", "dip"}
+    assert all(shot.effects == kind.effects for shot in board.shots[1:])
+    assert {shot.label for shot in board.shots[1:]} == {"a", "b", "c"}
+
+
+def test_their_pace_differs() -> None:
+    counts = {name: len(_direct(name).shots) for name in known_kinds()}
+    assert counts["ad"] > counts["plain"] > counts["romance"]
+
+
+def test_a_kind_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('shot_s = 3\ntransitions = { cut = 1.0 }\neffects = [{ name = "sepia" }]\n')
+    assert load_kind(str(path)) == Kind.model_validate(
+        {"shot_s": 3.0, "transitions": {"cut": 1.0}, "effects": [{"name": "sepia"}]}
+    )
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'romance'"):
+        load_kind("romanse")
+    path = tmp_path / "mine.toml"
+    path.write_text("shots_s = 3\ntitle_size = 7\n")
+    with pytest.raises(ConfigError) as caught:
+        load_kind(str(path))
+    assert len(caught.value.problems) == 2 and "did you mean 'shot_s'" in str(caught.value)
+    with pytest.raises(ConfigError, match="no such file"):
+        load_kind(str(tmp_path / "none.toml"))
