@@ -140,7 +140,7 @@ def test_a_bomb_is_stopped_by_the_parents_clock(hostile: Path) -> None:
 
 
 def test_a_bomb_is_stopped_by_memory(hostile: Path) -> None:
-    limits = Limits(memory_bytes=600 << 20)
+    limits = Limits(memory_bytes=300 << 20)
     with pytest.raises(MediaError, match="more memory than is allowed"):
         for _ in decode(hostile / "over_1MB" / "8k24fps_300ms.mp4", size=(16, 16), limits=limits):
             pass

@@ -15,6 +15,7 @@ from autoreel.errors import MediaError
 from autoreel.media import reader
 from autoreel.media.limits import Limits
 
+Log = list[tuple[int, str, str]]  # level, logger, message
 _SEEK_WORTH_S = 2  # nearer starts are reached by decoding
 _MAX_LOST_SHARE = 0.02  # of the pictures that the packets promise
 _MAX_UNUSABLE_PACKETS = 300  # before the first picture
@@ -30,7 +31,7 @@ class Timed:
 
 
 def decoded(
-    container: Any, stream: Any, limits: Limits, start_s: float = 0.0, end_s: float | None = None
+    container: Any, stream: Any, limits: Limits, opening_log: Log, start_s: float = 0.0, end_s: float | None = None
 ) -> Iterator[Timed]:
     """Every frame with a time that never goes back; damage is noticed here.
 
@@ -41,6 +42,7 @@ def decoded(
     Args:
         container, stream: open, with the decoder restricted.
         limits: on pixels, frames and times.
+        opening_log: what was logged while opening; damage told there has no time, so it is raised at the end.
         start_s: frames before it are decoded only from the last key frame on, and their damage does not matter.
         end_s: the first frame at or after it is the last one given.
 
@@ -48,7 +50,7 @@ def decoded(
         MediaError: at the damaged place, or over a limit.
     """
     clock = _Clock(container, stream, limits)
-    tally = _Tally(container, stream, sought=_seek(container, start_s, clock))
+    tally = _Tally(container, stream, opening_log, sought=_seek(container, start_s, clock))
     with av.logging.Capture() as log:
         for packet in container.demux(stream):
             for frame in tally.decode(packet, clock):
@@ -73,7 +75,7 @@ def decoded(
 class _Tally:
     """Counts what a file promised and what it gave, and listens to what FFmpeg only logs."""
 
-    def __init__(self, container: Any, stream: Any, sought: bool) -> None:
+    def __init__(self, container: Any, stream: Any, opening_log: Log, sought: bool) -> None:
         self._stream = stream
         codec = stream.codec_context.codec
         self._loggers = {codec.name, codec.canonical_name, container.format.name}
@@ -81,6 +83,7 @@ class _Tally:
         self.num_packets = self.num_hidden = self.num_frames = self.num_unusable = 0
         self._started = False  # a stream cut out of a longer one starts with packets that lack their reference
         self._first_error = ""
+        self._said_on_opening = _damage_in(opening_log, {container.format.name})
 
     def decode(self, packet: Any, clock: _Clock) -> Iterator[Any]:
         """The frames of one packet; errors before the first usable key frame are only counted."""
@@ -104,16 +107,9 @@ class _Tally:
             self.num_frames += 1
             yield frame
 
-    def hear(self, log: list[tuple[int, str, str]]) -> str:
+    def hear(self, log: Log) -> str:
         """The first message about damage since the last call; nothing while the stream has not started."""
-        said = ""
-        for level, name, message in log:
-            if level > av.logging.ERROR or said:
-                continue
-            if "ended prematurely" in message or "partial file" in message:
-                said = "the file is cut off"
-            elif name in self._loggers:
-                said = f"damaged ({reader.printable(message)})"
+        said = _damage_in(log, self._loggers)
         log.clear()
         self._first_error = self._first_error or said
         return said if self._started else ""
@@ -126,11 +122,23 @@ class _Tally:
             raise MediaError(f"no picture can be decoded: {reason}")
         if self.sought:
             return
+        if self._said_on_opening:
+            raise MediaError(self._said_on_opening)
         if promised - self.num_packets > max(2, _MAX_LOST_SHARE * promised):
             raise MediaError(f"cut off after {clock.now_s:.2f} s: {self.num_packets} of {promised} pictures are there")
         lost = self.num_packets - self.num_hidden - self.num_frames
         if lost > max(2 + self.num_unusable, _MAX_LOST_SHARE * self.num_packets):
             raise MediaError(f"damaged: {lost} of {self.num_packets} pictures cannot be decoded")
+
+
+def _damage_in(log: Log, loggers: set[str]) -> str:
+    """The first error by one of the loggers, or nothing."""
+    for level, name, message in log:
+        if level <= av.logging.ERROR and ("ended prematurely" in message or "partial file" in message):
+            return "the file is cut off"
+        if level <= av.logging.ERROR and name in loggers:
+            return f"damaged ({reader.printable(message)})"
+    return ""
 
 
 class _Clock:

@@ -58,10 +58,11 @@ def read_pictures(
     Raises:
         MediaError: at the place where it is damaged, not allowed, or over a limit.
     """
-    with reader.opened(descriptor, limits) as container:
+    with reader.opened(descriptor, limits) as (container, log):
         stream = reader.video_stream(container)
         reader.restrict(stream, limits)
-        frames = Deinterlacer().run(_span(decoded(container, stream, limits, request.start_s, request.end_s), request))
+        timed = decoded(container, stream, limits, log, request.start_s, request.end_s)
+        frames = Deinterlacer().run(_span(timed, request))
         painter = Painter(reader.pixel_aspect(stream), request.size, request.fit, limits)
         count = 0
         for time_s, frame in _resampled(frames, request.rate, limits):
@@ -77,22 +78,23 @@ def read_pictures(
 
 
 def _span(frames: Iterator[Timed], request: PictureRequest) -> Iterator[Timed]:
-    """The frames on show in [start_s, end_s); the one that is on show at start_s begins there."""
+    """The frames on show in [start_s, end_s), each until the next one; the one on show at start_s begins there."""
     start, end = Fraction(request.start_s), None if request.end_s is None else Fraction(request.end_s)
-    before: Timed | None = None
+
+    def shown(timed: Timed, until: Fraction) -> Iterator[Timed]:
+        if timed.time_s >= start or until > start:
+            begin = max(timed.time_s, start)
+            yield Timed(begin, (until if end is None else min(until, end)) - begin, timed.frame)
+
+    held: Timed | None = None
     for timed in frames:
-        if timed.time_s < start:
-            before = timed
-            continue
-        if before is not None and timed.time_s > start:
-            yield Timed(start, timed.time_s - start, before.frame)
-        before = None
+        if held is not None:
+            yield from shown(held, timed.time_s)
+        held = timed
         if end is not None and timed.time_s >= end:
             return
-        left = timed.duration_s if end is None else min(timed.duration_s, end - timed.time_s)
-        yield Timed(timed.time_s, left, timed.frame)
-    if before is not None and before.time_s + before.duration_s > start:
-        yield Timed(start, before.time_s + before.duration_s - start, before.frame)
+    if held is not None:
+        yield from shown(held, held.time_s + held.duration_s)
 
 
 def _resampled(frames: Iterator[Timed], rate: Fraction | None, limits: Limits) -> Iterator[tuple[Fraction, Any]]:

@@ -55,8 +55,12 @@ class NamelessFile:
 
 
 @contextmanager
-def opened(descriptor: int, limits: Limits) -> Iterator[av.container.InputContainer]:
-    """Open a container; whatever goes wrong while it is open becomes a MediaError with a reason of one line."""
+def opened(descriptor: int, limits: Limits) -> Iterator[tuple[av.container.InputContainer, list[tuple[int, str, str]]]]:
+    """Open a container; whatever goes wrong while it is open becomes a MediaError with a reason of one line.
+
+    Returns:
+        The container, and what FFmpeg has logged while opening it: it reads far ahead, and complains only once.
+    """
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)
     options = {
@@ -66,7 +70,7 @@ def opened(descriptor: int, limits: Limits) -> Iterator[av.container.InputContai
         "max_pixels": str(limits.max_pixels),
         "max_streams": "64",
     }
-    with av.logging.Capture():
+    with av.logging.Capture() as log:
         try:
             os.lseek(descriptor, 0, os.SEEK_SET)
             container: Any = av.open(
@@ -75,7 +79,7 @@ def opened(descriptor: int, limits: Limits) -> Iterator[av.container.InputContai
         except DAMAGE as error:
             raise MediaError(f"cannot be opened: {reason_of(error)}") from error
         try:
-            yield container
+            yield container, list(log)
         except MediaError:
             raise
         except DAMAGE as error:
@@ -179,7 +183,7 @@ def inspect(descriptor: int, limits: Limits) -> dict[str, Any]:
     Raises:
         MediaError: neither video nor sound can be read.
     """
-    with opened(descriptor, limits) as container:
+    with opened(descriptor, limits) as (container, _):
         sound = sound_stream(container)
         found: dict[str, Any] = {
             "container": container.format.name,

@@ -55,7 +55,7 @@ def read_waves(descriptor: int, request: SoundRequest, limits: Limits) -> Iterat
     first = round(request.start_s * rate)
     last = None if request.end_s is None else round(request.end_s * rate)
     longest = round(limits.max_duration_s * rate)
-    with reader.opened(descriptor, limits) as container:
+    with reader.opened(descriptor, limits) as (container, _):
         stream = reader.sound_stream(container)
         if stream is None:
             raise MediaError("it has no sound")
