@@ -102,8 +102,8 @@ class TrainingConfig(Strict):
     codec_frames: Annotated[int, Field(ge=1)] = 17
     codec_rate: Annotated[float, Field(gt=0)] = 4e-3
     discriminator_rate: Annotated[float, Field(gt=0)] = 3e-4
-    prior_batch: Annotated[int, Field(ge=1)] = 32
-    prior_rate: Annotated[float, Field(gt=0)] = 1e-3
+    prior_batch: Annotated[int, Field(ge=1)] = 16
+    prior_rate: Annotated[float, Field(gt=0)] = 2e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     augment: bool = True  # clips closer, shifted, backwards, in other colours, for the codec
     mirror: bool = True  # mirrored clips for the codec; the prior sees footage as it is
@@ -136,7 +136,7 @@ PRESETS: dict[str, Config] = {
             encoder_depths=(1, 1, 1, 1),
             decoder_depths=(1, 1, 2, 2),
         ),
-        prior=PriorConfig(width=320, patch=1),
+        prior=PriorConfig(width=320, patch=2),
     ),
     "base": Config(
         preset="base",
