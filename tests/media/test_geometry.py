@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoreel.media.geometry import Fit, Orientation, display_size, orientation_of, plan, sane_aspect
@@ -88,6 +88,7 @@ def test_absurd_pixels_are_square() -> None:
     assert sane_aspect(Fraction(16, 9)) == Fraction(16, 9)
 
 
+@settings(max_examples=50)
 @given(
     st.integers(1, 5000), st.integers(1, 5000), st.fractions(Fraction(1, 16), 16), st.booleans(), st.booleans(),
     st.integers(1, 512), st.integers(1, 512), st.sampled_from(["crop", "letterbox", "stretch"]),

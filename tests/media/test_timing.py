@@ -3,7 +3,7 @@
 import math
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoreel.media.timing import Resampler
@@ -55,6 +55,7 @@ def test_one_picture_is_shown_once_however_short() -> None:
     assert resampled([Fraction(5)], 10, Fraction(1, 1000)) == [(Fraction(5), 0)]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.fractions(0, 2), min_size=1, max_size=8), st.integers(1, 60))
 def test_the_length_is_kept(steps: list[Fraction], rate: int) -> None:
     times = [sum(steps[:i], Fraction(0)) for i in range(len(steps))]

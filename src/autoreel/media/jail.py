@@ -213,7 +213,9 @@ class _Job:
     def _receive(self, channel: socket.socket, lifeline: socket.socket) -> dict[str, Any]:
         """The next message. Only the time spent here counts: a slow reader is not the file's fault."""
         begin = time.monotonic()
-        ready, _, _ = select.select([channel], [], [], max(0.0, self._limits.wall_s - self._waited_s))
+        poll = select.poll()  # select itself fails where a server has more than a thousand open files
+        poll.register(channel, select.POLLIN)
+        ready = poll.poll(max(0.0, self._limits.wall_s - self._waited_s) * 1000)
         self._waited_s += time.monotonic() - begin
         if not ready:
             raise MediaError(f"decoding it takes longer than {self._limits.wall_s:g} s")
@@ -310,8 +312,11 @@ class _Zygote:
 
     def send(self, message: bytes, descriptors: list[int]) -> None:
         """Hand over a job."""
-        with self._lock:
-            socket.send_fds(self._socket, [message], descriptors)
+        try:
+            with self._lock:
+                socket.send_fds(self._socket, [message], descriptors)
+        except OSError as error:
+            raise JailError("the process that decodes media has ended; run the same command again") from error
 
     def is_alive(self) -> bool:
         """True while it can be asked."""
