@@ -1,13 +1,13 @@
 """The latent timeline: one row of latent frames, each with its own noise level; every verb is a way to lay one out.
 
-    known: #   to be made: .   half noised: ~
-    generate   ........        new footage, of a label or of any
-    animate    #.......        a picture starts to move
-    continue_  ####....        what happens next
-    between    ##....##        what happened in between
-    loop       ##....(##)      back to its own start; the known end is seen but not shown
-    vary       ~~~~~~~~        the same scene, another take
-    rebuild    ########        nothing to make: the compression itself
+known: #   to be made: .   half noised: ~
+generate   ........        new footage, of a label or of any
+animate    #.......        a picture starts to move
+continue_  ####....        what happens next
+between    ##....##        what happened in between
+loop       ##....(##)      back to its own start; the known end is seen but not shown
+vary       ~~~~~~~~        the same scene, another take
+rebuild    ########        nothing to make: the compression itself
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The training footage as latents, encoded once and kept in the run folder while codec and footage stay the same.
 
-    shot     |----------------------------------------|
-    streams  [1|4|4|4|4|4|4|4|4]  each encoded afresh: its first frame stands alone, as in every clip that is made
-                 [1|4|4|4|4|4|4|4|4]  starts at many phases, so that more windows exist
-    window   frame 0 of a stream and `window - 1` neighbours of any place in it
+shot     |----------------------------------------|
+streams  [1|4|4|4|4|4|4|4|4]  each encoded afresh: its first frame stands alone, as in every clip that is made
+             [1|4|4|4|4|4|4|4|4]  starts at many phases, so that more windows exist
+window   frame 0 of a stream and `window - 1` neighbours of any place in it
 """
 
 from __future__ import annotations
