@@ -69,10 +69,10 @@ class ObjectiveConfig(Strict):
     reconstruction: Literal["l1", "l2", "charbonnier"] = "charbonnier"
     difference_weight: Annotated[float, Field(ge=0)] = 0.5
     kl_weight: Annotated[float, Field(ge=0)] = 2e-5  # per latent element
-    adversarial_weight: Annotated[float, Field(ge=0)] = 0.5  # share of the reconstruction's gradient norm
+    adversarial_weight: Annotated[float, Field(ge=0)] = 2.0  # share of the reconstruction's gradient norm
     feature_weight: Annotated[float, Field(ge=0)] = 1.0
-    r1_weight: Annotated[float, Field(ge=0)] = 0.02
-    r1_every: Annotated[int, Field(ge=1)] = 16
+    r1_weight: Annotated[float, Field(ge=0)] = 0.01
+    r1_every: Annotated[int, Field(ge=1)] = 1
 
 
 class PriorConfig(Strict):
@@ -101,7 +101,7 @@ class TrainingConfig(Strict):
     codec_batch: Annotated[int, Field(ge=1)] = 4
     codec_frames: Annotated[int, Field(ge=1)] = 17
     codec_rate: Annotated[float, Field(gt=0)] = 4e-3
-    discriminator_rate: Annotated[float, Field(gt=0)] = 3e-4
+    discriminator_rate: Annotated[float, Field(gt=0)] = 1e-3
     prior_batch: Annotated[int, Field(ge=1)] = 16
     prior_rate: Annotated[float, Field(gt=0)] = 2e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
@@ -234,7 +234,7 @@ def load_config(path: Path) -> Config:
     """
     given = read_toml(path)
     preset = given.get("preset", "tiny")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError([f"unknown preset {preset!r}{nearest(str(preset), dict(PRESETS))}"], str(path))
     return from_mapping(Config, _merge(PRESETS[preset].model_dump(), given), str(path))
 

@@ -63,7 +63,7 @@ class ContainerSink:
     def _video_stream(self, codec: str, size: tuple[int, int], factor: int) -> Any:
         if codec == "h264":
             # High profile and 4:2:0 is what browsers, phones and televisions play.
-            options = {"crf": str(factor), "preset": "medium", "profile": "high"}
+            options = {"crf": str(factor), "preset": "veryfast", "profile": "high"}
         else:
             options = {"crf": str(factor), "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"}
         encoder = "libx264" if codec == "h264" else "libvpx-vp9"

@@ -35,7 +35,9 @@ from autoreel.training.stage import Export, NonFiniteError, step_generator
 
 WARM_UP_STEPS = 20
 DECAY_FROM = 0.3  # share of the first part after which the rate falls linearly
-REST = 0.1  # of the rate, left for the second part
+REST = 0.1  # of the rate, at the end of the first part
+ADVERSARIAL_REST = 0.3  # of the rate, at the beginning of the second part
+SHORT_AVERAGE = 0.98  # decay in the second part
 MAX_GRADIENT_NORM = 1.0
 FIT_WINDOWS = 96  # from which the linear path is computed
 FIT_BLOCKS = 40_000
@@ -139,6 +141,8 @@ class CodecStage:
             metrics = self._reconstruction_step(video, generator)
         # Young averages forget fast: a short run is not averaged with its own beginning.
         decay = min(training.ema_decay, (1 + step) / (10 + step))
+        if adversarial:  # a short second part must not be averaged away
+            decay = min(decay, SHORT_AVERAGE)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.codec.parameters()), 1 - decay)
         return metrics | {"rate": rate * training.codec_rate}
@@ -154,7 +158,8 @@ class CodecStage:
         value = _finite("the codec's loss", loss)
         self._zero()
         torch.autograd.backward(loss)
-        norm = self._update("codec", ("matrices", "others"))
+        norm = self._clip("codec")
+        self._update("matrices", "others")
         return {"loss": value, "reconstruction": reconstruction.item(), "kl": kl.item(), "gradient_norm": norm}
 
     def _adversarial_step(
@@ -204,8 +209,9 @@ class CodecStage:
         judge_loss = judged + objective.r1_weight * objective.r1_every * penalty
         _finite("the discriminator's loss", judge_loss)
         torch.autograd.backward(judge_loss)
-        norm = self._update("codec", ("matrices", "others"))
-        self._update("discriminator", ("discriminator",))
+        norm = self._clip("codec")
+        self._clip("discriminator")  # both are known to be finite before either network changes
+        self._update("matrices", "others", "discriminator")
         metrics = {
             "loss": value, "adversary": adversary.item(), "features": features.item(),
             "discriminator": judged.item(), "gradient_norm": norm,
@@ -224,14 +230,16 @@ class CodecStage:
         for optimizer in self._optimizers.values():
             optimizer.zero_grad(set_to_none=True)
 
-    def _update(self, network: str, names: tuple[str, ...]) -> float:
+    def _clip(self, network: str) -> float:
         parameters = [p for p in self.modules()[network].parameters() if p.grad is not None]
         norm = float(nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
         if not np.isfinite(norm):
             raise NonFiniteError(f"the {network}'s gradient")
+        return norm
+
+    def _update(self, *names: str) -> None:
         for name in names:
             self._optimizers[name].step()
-        return norm
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -331,5 +339,5 @@ def _rate(step: int, progress: float, first_part: float) -> float:
     last = REST if first_part < 1 else 0.0
     fall = 1.0 if place < DECAY_FROM else last + (1 - last) * (1 - place) / (1 - DECAY_FROM)
     if progress >= first_part < 1:
-        fall = REST * (1 - 0.8 * (progress - first_part) / (1 - first_part))
+        fall = ADVERSARIAL_REST * (1 - 0.9 * (progress - first_part) / (1 - first_part))
     return min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.01, fall)
