@@ -66,6 +66,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["film", "--sample", "--preset", "tinny"], 2, "unknown preset 'tinny', did you mean 'tiny'?"),
         (["film", "--sample", "--music", "absent.mp3"], 4, "absent.mp3: no such file (music)"),
         (["film", "--sample", "-o", "film.avi"], 2, "the name's ending chooses the format; use .mp4"),
+        (["film", "--sample", "--kind", "romanse"], 2, "unknown kind of film 'romanse', did you mean 'romance'?"),
         (["film", "--sample", "--fit", "squeeze"], 2, "letterbox"),
         (["prepare", "-o", "store"], 2, "give a folder of footage"),
         (["prepare", "absent-folder", "-o", "store"], 3, "no such file or folder"),

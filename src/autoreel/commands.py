@@ -42,6 +42,7 @@ def film(
     budget: str = "20m",
     preset: str = "auto",
     title: str | None = None,
+    kind: str = "plain",
     seed: int | None = None,
     fit: Fit | None = None,
     fps: float | None = None,
@@ -63,6 +64,7 @@ def film(
         budget: Time for training: 20m, 90s, 1h; or steps: "500 steps".
         preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
         title: A title at the start.
+        kind: Pace, transitions and look: plain, ad, romance, travel, or a .toml file of your own.
         seed: The same seed makes the same film.
         fit: What to do with footage of another shape: crop, or letterbox.
         fps: Frames per second; the footage's own when left out.
@@ -93,13 +95,13 @@ def film(
     problems += preflight.check_music(music) if music is not None else []
     problems += preflight.check_output(target, preflight.FILM_ENDINGS)
     problems += preflight.check_folder(run) if run is not None else []
-    preflight.insist(problems)
+    preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None and amount is not None  # or there would have been a problem
     from autoreel.film.commission import Commission, carry_out
 
     commission = Commission(
         sources=footage, out=target, run=run, length_s=length_s, budget=amount, music=music, title=title,
-        wishes=_wishes(preset, config, fit, fps, seed), sample=sample, device=device,
+        kind=kind, wishes=_wishes(preset, config, fit, fps, seed), sample=sample, device=device,
     )  # fmt: skip
     made = carry_out(commission, report=note, bars=True)
     note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
@@ -322,6 +324,7 @@ def storyboard(
     music: Path | None = None,
     length: str = "60s",
     title: str | None = None,
+    kind: str = "plain",
     seed: int = 0,
 ) -> None:
     """Write the storyboard of a film, to edit and to render with `autoreel film`.
@@ -332,20 +335,24 @@ def storyboard(
         music: A file with sound; its beats decide the cuts.
         length: Length of the film: 60s, 1m30s, 1:30.
         title: A title at the start.
+        kind: Pace, transitions and look: plain, ad, romance, travel, or a .toml file of your own.
         seed: Decides what is left to chance.
     """
     from autoreel import preflight
 
     problems = preflight.check_output(out, (".toml",))
     length_s = _parsed(problems, _duration_s, length)
-    preflight.insist(problems + (preflight.check_music(music) if music is not None else []))
+    problems += preflight.check_music(music) if music is not None else []
+    preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None  # or there would have been a problem
     from autoreel.film.make import write_storyboard
     from autoreel.generation.clips import make_parent
 
     opened = _open(run, "auto")
     make_parent(out)
-    print(write_storyboard(opened, run, out, music=music, length_s=length_s, title=title, seed=seed, report=note))
+    print(write_storyboard(
+        opened, run, out, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=note
+    ))  # fmt: skip
 
 
 def doctor(*, budget: str = "20m", quick: Annotated[bool, Parameter(negative="")] = False) -> None:

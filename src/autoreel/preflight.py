@@ -90,6 +90,17 @@ def check_storyboard(path: Path) -> list[AutoreelError]:
     return []
 
 
+def check_kind(name: str) -> list[AutoreelError]:
+    """There is such a kind of film, and its file has no problems."""
+    from autoreel.film.kinds import load_kind
+
+    try:
+        load_kind(name)
+    except (UsageError, ConfigError) as error:
+        return [error]
+    return []
+
+
 def check_output(path: Path, endings: Sequence[str]) -> list[AutoreelError]:
     """The name's ending is one that can be written, and the folder takes files."""
     problems: list[AutoreelError] = []

@@ -174,7 +174,7 @@ def test_endings_choose_the_format(run: Path, place: Path) -> None:
 
 def test_a_storyboard_is_written_for_a_run(run: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     board = place / "boards" / "plan.toml"
-    assert main(["storyboard", str(run), "--length", "4s", "-o", str(board)]) == 0
+    assert main(["storyboard", str(run), "--length", "4s", "--kind", "romance", "-o", str(board)]) == 0
     assert capsys.readouterr().out.strip() == str(board)
     assert main(["film", str(board), "-o", str(place / "plan.webm")]) == 0
     assert re.match("vp8|vp9", str(probe(place / "plan.webm").codec))

@@ -33,6 +33,7 @@ class Commission:
         wishes: about the model.
         music: a file with sound; None for a silent film (with `sample`: music is made too).
         title: shown at the start.
+        kind: of film: pace, transitions, look; a name or a person's own file.
         sample: learn from footage that the program renders itself.
         device: "auto", "cpu" or "cuda".
     """
@@ -45,6 +46,7 @@ class Commission:
     wishes: Wishes = field(default_factory=Wishes)
     music: Path | None = None
     title: str | None = None
+    kind: str = "plain"
     sample: bool = False
     device: str = "auto"
 
@@ -83,7 +85,8 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
     train(begin(folder.root, store), store, budget=budget, report=shown, device=commission.device)
     return make_film(
         Run.open(folder.root, device=commission.device), folder.root, commission.out, music=music,
-        length_s=commission.length_s, title=commission.title, seed=wishes.seed or 0, report=say,
+        length_s=commission.length_s, title=commission.title, seed=wishes.seed or 0,
+        kind=commission.kind, report=say,
     )  # fmt: skip
 
 
