@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 app = cyclopts.App(
     name="autoreel",
     version=__version__,
+    help_format="plaintext",  # Markdown's parser would cost a third of the time that the help takes
     suppress_keyboard_interrupt=False,  # `main` says that work is kept
     help="Learns from your own footage and makes new video from it.",
     help_epilogue="Every command also takes --debug (show the traceback of an error) and --unsafe-no-jail "
