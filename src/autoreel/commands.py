@@ -53,8 +53,8 @@ def film(
 ) -> None:
     """Make a film: learn from footage, generate new shots, cut them to music. Or render a storyboard again.
 
-    The model is kept in a folder beside the film (film.run for film.mp4), the storyboard in film.toml. The same command
-    goes on where it was stopped.
+    The model is kept in a folder beside the film (film.run for film.mp4), the storyboard in film.toml.
+    The same command goes on where it was stopped.
 
     Args:
         footage: Folders and files with video; or one storyboard (film.toml, film.json) to render again.
