@@ -67,6 +67,7 @@ def test_a_short_shot_plays_there_and_back(make_store: MakeStore) -> None:
 
 def test_a_still_stands() -> None:
     np.testing.assert_array_equal(there_and_back(1, 5), np.zeros(5))
+    assert there_and_back(4, 9, start=2).tolist() == [2, 3, 2, 1, 0, 1, 2, 3, 2]
 
 
 def test_fixed_clips_do_not_overlap(make_store: MakeStore) -> None:
@@ -83,19 +84,3 @@ def test_fixed_clips_do_not_overlap(make_store: MakeStore) -> None:
 def test_an_empty_side_is_said(make_store: MakeStore) -> None:
     with pytest.raises(FootageError, match=r"no footage for validation \(as told\)"):
         ClipLoader(make_store([(None, "train", 9)]), "validation", 9, 1, seed=0)
-
-
-def test_prefetched_batches_are_the_same(make_store: MakeStore) -> None:
-    loader = ClipLoader(make_store([(None, "train", 50)]), "train", 9, 2, seed=5)
-    with Prefetcher(loader, first_step=3) as ready:
-        for expected, (step, batch) in zip(range(3, 9), ready, strict=False):
-            assert step == expected
-            assert batch.ids == loader.batch(step).ids
-
-
-def test_an_error_while_prefetching_is_raised(make_store: MakeStore) -> None:
-    store = make_store([(None, "train", 50)])
-    loader = ClipLoader(store, "train", 9, 2, seed=5)
-    (store.path / "shards" / f"{0:064x}.u8").unlink()
-    with Prefetcher(loader) as ready, pytest.raises(FileNotFoundError):
-        next(iter(ready))

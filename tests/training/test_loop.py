@@ -117,13 +117,13 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path, whole: ToyStage) 
             wait_for_checkpoint(tmp_path / "run", step)
             process.kill()
         assert process.returncode == -signal.SIGKILL
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=600)
     assert_same(state_on_disk(tmp_path / "run"), whole)
     assert [row["step"] for row in RunFolder.open(tmp_path / "run").metrics() if "loss" in row] == list(range(1, 121))
 
 
 def wait_for_checkpoint(run: Path, step: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not any(int(path.name[-8:]) >= step for path in (run / "checkpoints").glob("codec-*")):
         assert time.monotonic() < deadline, "the training never came so far"
         time.sleep(0.001)

@@ -17,7 +17,7 @@ from autoreel.data.store import FootageStore
 from autoreel.models.codec import Codec
 from autoreel.models.prior import FAR
 from autoreel.runs import RunFolder
-from autoreel.training.latents import LatentWindows, cached_latents, plan_streams, there_and_back
+from autoreel.training.latents import LatentWindows, cached_latents, plan_streams
 from autoreel.training.prior_stage import PriorStage, draw_levels, reorder
 from autoreel.training.stage import NonFiniteError, Stage
 
@@ -85,11 +85,6 @@ def test_streams_fit_the_budget_and_every_shot_has_one() -> None:
     assert next(s.num_frames for s in plan if s.shot == 1) == 49  # continued there and back
     many = plan_streams([5000] * 50, window=9, temporal_stride=4, max_frames=2000)
     assert sum(s.num_frames for s in many) <= 2000 and len({s.shot for s in many}) > 20
-
-
-def test_there_and_back() -> None:
-    assert there_and_back(4, 0, 9).tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
-    assert there_and_back(1, 0, 3).tolist() == [0, 0, 0]
 
 
 def test_latents_are_encoded_once_and_never_stale(

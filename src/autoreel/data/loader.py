@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,10 +108,10 @@ class ClipLoader:
         return self.store.frames(shot)[there_and_back(shot.num_frames, self.num_frames)]
 
 
-def there_and_back(num_frames: int, length: int) -> NDArray[np.intp]:
-    """Frame numbers that play `num_frames` forwards, backwards, forwards, for `length` frames."""
+def there_and_back(num_frames: int, length: int, start: int = 0) -> NDArray[np.intp]:
+    """Frame numbers that play `num_frames` forwards, backwards, forwards, for `length` frames from `start` on."""
     period = max(1, 2 * (num_frames - 1))
-    places = np.arange(length) % period
+    places = np.arange(start, start + length) % period
     return np.asarray(np.minimum(places, period - places) if num_frames > 1 else places, np.intp)
 
 
@@ -125,57 +121,3 @@ def _chances(labels: NDArray[np.int64], num_frames: NDArray[np.float64]) -> NDAr
         members = labels == label
         chances[members] *= chances[members].sum() ** (RARE_POWER - 1)
     return np.asarray(chances / chances.sum(), np.float64)
-
-
-class Prefetcher:
-    """Reads the next batches in a thread while the model works on this one.
-
-    Args:
-        loader: where they come from.
-        first_step: the step of the first batch.
-        depth: how many are kept ready.
-
-    Iterating gives (step, batch) without end; leaving the `with` block stops the thread. An error while reading is
-    raised where the batch would have come.
-    """
-
-    def __init__(self, loader: ClipLoader, first_step: int = 0, depth: int = 2) -> None:
-        self._loader, self._first_step = loader, first_step
-        self._ready: queue.Queue[tuple[int, Batch] | BaseException] = queue.Queue(max(1, depth))
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._fill, name="prefetch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def __iter__(self) -> Iterator[tuple[int, Batch]]:
-        while not self._stop.is_set():
-            item = self._ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def _fill(self) -> None:
-        step = self._first_step
-        while not self._stop.is_set():
-            item: tuple[int, Batch] | BaseException
-            try:
-                item = (step, self._loader.batch(step))
-            except Exception as error:  # handed to the thread that asked
-                item = error
-            while not self._stop.is_set():
-                try:
-                    self._ready.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if isinstance(item, BaseException):
-                return
-            step += 1

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from autoreel.clip import Frames, to_model
+from autoreel.data.loader import there_and_back
 from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import FAR
@@ -132,13 +132,6 @@ def plan_streams(lengths: Sequence[int], window: int, temporal_stride: int, max_
     return plan
 
 
-def there_and_back(length: int, start: int, count: int) -> NDArray[np.int64]:
-    """Indices of `count` frames from `start` on, turning around at both ends: 0 1 2 3 2 1 0 1 ..."""
-    period = max(1, 2 * (length - 1))
-    place = np.arange(start, start + count) % period
-    return np.minimum(place, period - place) if length > 1 else np.zeros(count, dtype=np.int64)
-
-
 def cached_latents(
     run: RunFolder, store: FootageStore, split: str, codec: Codec, device: torch.device, window: int
 ) -> LatentWindows | None:
@@ -205,7 +198,7 @@ def _encode(
 def _frames(store: FootageStore, shot: Shot, start: int, count: int) -> Frames:
     if start + count <= shot.num_frames:
         return store.frames(shot, start, count)
-    frames: Frames = store.frames(shot)[there_and_back(shot.num_frames, start, count)]
+    frames: Frames = store.frames(shot)[there_and_back(shot.num_frames, count, start)]
     return frames
 
 
