@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from autoreel.data.loader import ClipLoader, Prefetcher, there_and_back
+from autoreel.data.loader import ClipLoader, there_and_back
 from autoreel.data.store import FootageStore
 from autoreel.errors import FootageError
 
