@@ -71,7 +71,7 @@ def test_a_still_stands() -> None:
 
 
 def test_fixed_clips_do_not_overlap(make_store: MakeStore) -> None:
-    store = make_store([("a", "test", 40), ("b", "test", 5), ("a", "train", 90), ("b", "test", 18)])
+    store = make_store([("a", "test", 40), ("b", "test", 5), ("a", "train", 90), ("b", "test", 18), ("b", "train", 9)])
     loader = ClipLoader(store, "test", 9, 4, seed=0)
     batches = list(loader.clips())
     assert [len(batch.ids) for batch in batches] == [4, 3]
@@ -79,6 +79,12 @@ def test_fixed_clips_do_not_overlap(make_store: MakeStore) -> None:
     assert ids == ["shot0@0", "shot0@9", "shot0@18", "shot0@27", "shot1@0", "shot3@0", "shot3@9"]
     assert [id_ for batch in loader.clips(limit=3) for id_ in batch.ids] == ["shot0@0", "shot0@18", "shot1@0"]
     assert batches[1].label.tolist() == [1, 1, 1]
+
+
+def test_a_label_that_was_not_learned_counts_as_none(make_store: MakeStore) -> None:
+    store = make_store([("b", "train", 12), ("a", "test", 9)])
+    assert store.labels == ("b",)
+    assert next(ClipLoader(store, "test", 9, 1, seed=0).clips()).label.tolist() == [-1]
 
 
 def test_an_empty_side_is_said(make_store: MakeStore) -> None:

@@ -89,7 +89,30 @@ def test_a_label_with_one_file_stays_in_training() -> None:
 def test_one_file_for_each_label_is_cut_in_time() -> None:
     sides, how = divided(clips(400, 500, 600, labels=["a", "b", "c"]))
     assert len(sides["train"]) == len(sides["test"]) == len(sides["validation"]) == 3
-    assert "each label has one file only" in how
+    assert "by time" in how
+
+
+def test_few_files_never_lose_the_only_one_of_a_label() -> None:
+    sides, _ = divided(clips(300, 400, 500, 60, labels=["bend", "bend", "bend", "wave"]))
+    assert sides["test"] == {f"{0:064x}"}
+    assert f"{3:064x}" in sides["train"]
+
+
+def test_many_files_never_lose_the_only_one_of_a_label() -> None:
+    footage = clips(*[400] * 6, labels=["a", "a", "b", "c", "d", "e"])
+    sides, how = divided(footage)
+    assert len(sides["test"]) == 1 and sides["test"] < {f"{0:064x}", f"{1:064x}"}
+    assert sides["validation"] == sides["train"] and "the ends of the training files" in how
+    sides, how = divided(clips(*[400] * 6, labels=list("abcdef")))
+    assert len(sides["train"]) == len(sides["test"]) == 6 and "by time" in how
+
+
+def test_groups_are_never_cut_even_when_none_can_be_spared() -> None:
+    for labels in ("abc", "abcdef"):
+        footage = clips(*[400] * len(labels), groups=[f"g{label}" for label in labels], labels=list(labels))
+        sides, how = divided(footage, has_groups=True)
+        assert len(sides["train"]) == len(labels) and not sides["test"] and not sides["validation"]
+        assert "the last of a label" in how
 
 
 def test_a_still_is_no_test() -> None:
@@ -131,6 +154,8 @@ def test_nothing_stands_on_two_sides(
     has_groups = any(one.group for one in footage)
     pieces, how = split(footage, validation_share=shares[0], test_share=shares[1], rate=RATE, has_groups=has_groups)
     assert how and any(piece.side == "train" for piece in pieces)
+    trained = {piece.key for piece in pieces if piece.side == "train"}
+    assert {one.label for one in footage if one.key in trained} >= {one.label for one in footage} - {None}
     group_of = {one.key: one.group or one.key for one in footage}
     if has_groups and len(set(group_of.values())) > 1:
         sides: dict[str, set[str]] = {}

@@ -21,7 +21,7 @@ class Batch:
 
     Args:
         frames: uint8 (B, T, H, W, 3).
-        label: int64 (B,), the place in the store's labels; -1 where there is none.
+        label: int64 (B,), the place in the store's labels; -1 where there is none, or none of training's.
         ids: where each window comes from: shot, "@", first frame, and "~" when it is mirrored.
     """
 
@@ -60,8 +60,8 @@ class ClipLoader:
         self._shots = store.split(split)
         if not self._shots:
             raise FootageError(f"{store.path}: no footage for {split} ({store.how_split})")
-        number = {label: i for i, label in enumerate(store.labels)}
-        self._labels = np.array([-1 if s.label is None else number[s.label] for s in self._shots], np.int64)
+        number: dict[str | None, int] = {label: i for i, label in enumerate(store.labels)}
+        self._labels = np.array([number.get(shot.label, -1) for shot in self._shots], np.int64)
         self._cumulative = np.cumsum(_chances(self._labels, np.array([s.num_frames for s in self._shots], np.float64)))
 
     def batch(self, step: int) -> Batch:

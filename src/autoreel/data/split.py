@@ -5,7 +5,10 @@
     groups.csv with 2 to 4 groups         the smallest group       none
     no groups.csv, 5 files and more       whole files              whole files
     no groups.csv, 2 to 4 files           the smallest file        the ends of the other files
-    1 file, or 1 file for each label      the end of each          before that
+    1 file, or none that can be spared    the end of each          before that
+
+The last file or group of a label always stays in training: a label that was not learned cannot be asked for. Where no
+whole one can be spared, the ends of files are held back; with a groups.csv nothing is, since a group is never cut.
 
 Where a file is cut in time, frames between the sides are left out:  train ......gap val ...gap test
 """
@@ -89,21 +92,25 @@ def split(
         has_groups, word, groups = False, "files of the one group", _grouped(footage, by_file=True)
     if len(groups) == 1:
         return _ends(footage, {}, shares, gap, "by time, since there is one file only")
-    if not has_groups and _each_label_has_one(footage):
-        # Whole files would take whole labels away from training.
-        return _ends(footage, {}, shares, gap, "by time, since each label has one file only")
+    sides = dict.fromkeys(groups, SIDES[0])
     if len(groups) >= MANY_GROUPS:
         sides = _many(groups, validation_share, test_share)
-        return _whole(footage, groups, sides), f"by {word}: {_counts(sides, word)}"
-    sides = dict.fromkeys(groups, SIDES[0])
-    if test_share > 0:
-        sides[min(groups, key=lambda name: (_short(groups[name]), _size(groups[name]), _order(name)))] = "test"
-    if has_groups or validation_share == 0:
-        few = f" ({MANY_GROUPS} groups would give some for validation)" if validation_share else ""
-        return _whole(footage, groups, sides), f"by {word}: {_counts(sides, word)}{few}"
+    elif test_share > 0 and (spare := _spare(groups, sides)):
+        sides[min(spare, key=lambda name: (_size(groups[name]), _order(name)))] = "test"
+    how = f"by {word}: {_counts(sides, word)}"
+    wanted = (("test", test_share), ("validation", validation_share))
+    lacking = [side for side, share in wanted if share > 0 and side not in sides.values()]
+    if not lacking:
+        return _whole(footage, groups, sides), how
+    if has_groups:
+        why = "each of the others is the last of a label"
+        if len(groups) < MANY_GROUPS and lacking == ["validation"]:
+            why = f"{MANY_GROUPS} groups would give some for validation"
+        return _whole(footage, groups, sides), f"{how} ({why})"
+    if "test" in lacking:  # then nothing was held back at all
+        return _ends(footage, {}, shares, gap, f"by time, since none of the {word} can be spared")
     of_file = {one.key: sides[name] for name, members in groups.items() for one in members}
-    how = f"by {word}: {_counts(sides, word)} but the ends of the training {word}"
-    return _ends(footage, of_file, (validation_share, 0.0), gap, how)
+    return _ends(footage, of_file, (validation_share, 0.0), gap, f"{how} but the ends of the training {word}")
 
 
 def _grouped(footage: Sequence[Footage], *, by_file: bool) -> dict[str, list[Footage]]:
@@ -121,7 +128,6 @@ def _many(groups: Mapping[str, Sequence[Footage]], validation_share: float, test
     """Take groups in an order that only their names and contents decide, until each side has its share."""
     sides: dict[str, Side] = dict.fromkeys(groups, SIDES[0])
     total = sum(_size(members) for members in groups.values())
-    left = Counter(label for members in groups.values() for label in {one.label for one in members})
     wanted: tuple[tuple[Side, float], ...] = (("test", test_share), ("validation", validation_share))
     for number, (side, share) in enumerate(wanted, start=1):
         # One group at the least stays for training, and one for each side that comes after this.
@@ -130,24 +136,31 @@ def _many(groups: Mapping[str, Sequence[Footage]], validation_share: float, test
         most = max(1, round(2 * share * len(groups)))
         taken = number_taken = 0
         while taken < share * total and number_taken < most:
-            free = [name for name in groups if sides[name] == "train"]
+            spare = _spare(groups, sides)
+            if not spare or sum(one == "train" for one in sides.values()) <= keep:
+                break
             room = share * total - taken
 
-            def badness(name: str, room: float = room) -> tuple[bool, bool, bool, str]:
-                members = groups[name]
-                last_of_label = any(left[label] == 1 for label in {one.label for one in members})
+            def badness(name: str, room: float = room) -> tuple[bool, str]:
                 # One long film among many short clips would make a side of its own.
-                too_large = _size(members) > 2 * max(room, total / len(groups))
-                return _short(members), last_of_label, too_large, _order(name)
+                return _size(groups[name]) > 2 * max(room, total / len(groups)), _order(name)
 
-            best = min(free, key=badness)
-            if len(free) <= keep or (taken and (any(badness(best)[:3]) or _size(groups[best]) > 1.5 * room)):
+            best = min(spare, key=badness)
+            if taken and (badness(best)[0] or _short(groups[best]) or _size(groups[best]) > 1.5 * room):
                 break
             sides[best] = side
             taken += _size(groups[best])
             number_taken += 1
-            left.subtract({one.label for one in groups[best]})
     return sides
+
+
+def _spare(groups: Mapping[str, Sequence[Footage]], sides: Mapping[str, Side]) -> list[str]:
+    """The training groups that hold no label's last footage; too short ones only where there are no others."""
+    labels = {name: {one.label for one in groups[name]} - {None} for name, side in sides.items() if side == "train"}
+    left = Counter(label for found in labels.values() for label in found)
+    free = [name for name, found in labels.items() if all(left[label] > 1 for label in found)]
+    long = [name for name in free if not _short(groups[name])]
+    return long or (free if all(_short(members) for members in groups.values()) else [])
 
 
 def _whole(
@@ -155,11 +168,6 @@ def _whole(
 ) -> list[Piece]:
     of_file = {one.key: sides[name] for name, members in groups.items() for one in members}
     return [Piece(one.key, start, count, of_file[one.key]) for one in footage for start, count in one.spans]
-
-
-def _each_label_has_one(footage: Sequence[Footage]) -> bool:
-    labels = Counter(one.label for one in footage if one.label is not None)
-    return len(labels) == len(footage) and len(labels) > 1
 
 
 def _size(members: Sequence[Footage]) -> int:

@@ -212,7 +212,8 @@ def write_index(
         "config": config.model_dump(mode="json"),
         "size": [config.height, config.width],
         "rate": str(rate),
-        "labels": sorted({shot.label for shot in shots if shot.label is not None}),
+        # What was not learned cannot be asked for.
+        "labels": sorted({shot.label for shot in shots if shot.label is not None and shot.split == "train"}),
         "how_split": how_split,
         "num_rejects": num_rejects,
         "shards": {name: dict(shard) for name, shard in sorted(shards.items())},
