@@ -90,6 +90,35 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -
     assert "\n" not in str(raised.value)
 
 
+def test_parts_that_do_not_fit_together_are_told_together(tmp_path: Path) -> None:
+    text = """
+    [data]
+    height = 72
+    width = 88
+    [codec]
+    spatial_stride = 16
+    widths = [8, 8, 8, 8]
+    encoder_depths = [1, 1, 1, 1]
+    decoder_depths = [1, 1, 1, 1]
+    [prior]
+    width = 96
+    heads = 5
+    [training]
+    codec_frames = 15
+    """
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    said = "\n".join(raised.value.problems)
+    assert len(raised.value.problems) == 4
+    assert "'training.codec_frames' is 15: with temporal_stride 4 it can be 13 or 17" in said
+    assert "'data.height' is 72: it must be a multiple of the codec's spatial_stride 16" in said
+    assert "'prior.width' is 96: it must be a multiple of 4 times heads, 20" in said
+    with pytest.raises(ConfigError, match="'data.height' is 72: with the prior's patch 2"):
+        load_config(write(tmp_path, "[data]\nheight = 72"))
+    with pytest.raises(ConfigError, match="judges groups of 4 frames, so at least 5"):
+        load_config(write(tmp_path, "[training]\ncodec_frames = 1"))
+
+
 def test_files_that_are_no_configs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "absent.toml")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -123,6 +123,35 @@ class Config(Strict):
     prior: PriorConfig = PriorConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        problems = [*self._codec_problems(), *self._size_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _codec_problems(self) -> Iterator[str]:
+        frames, t = self.training.codec_frames, self.codec.temporal_stride
+        if (frames - 1) % t:
+            lower = 1 + (frames - 1) // t * t
+            yield f"'training.codec_frames' is {frames}: with temporal_stride {t} it can be {lower} or {lower + t}"
+        elif frames == 1 and t > 1 and self.codec.family == "vae-gan":
+            yield f"'training.codec_frames' is 1: the discriminator judges groups of {t} frames, so at least {1 + t}"
+
+    def _size_problems(self) -> Iterator[str]:
+        stride, patch = self.codec.spatial_stride, self.prior.patch
+        for side in ("height", "width"):
+            pixels = getattr(self.data, side)
+            if pixels % stride:
+                yield f"'data.{side}' is {pixels}: it must be a multiple of the codec's spatial_stride {stride}"
+            elif pixels // stride % patch:
+                yield (
+                    f"'data.{side}' is {pixels}: with the prior's patch {patch} it must be a multiple of "
+                    f"{stride * patch}, or the patch smaller"
+                )
+        if self.prior.width % (4 * self.prior.heads):
+            yield f"'prior.width' is {self.prior.width}: it must be a multiple of 4 times heads, {4 * self.prior.heads}"
+
 
 PRESETS: dict[str, Config] = {
     "tiny": Config(preset="tiny"),
@@ -173,8 +202,14 @@ def from_mapping(cls: type[ModelT], mapping: Mapping[str, Any], where: str) -> M
     try:
         return cls.model_validate(mapping)
     except ValidationError as error:
-        problems = [_problem(cls, item) for item in error.errors()]
+        problems = [problem for item in error.errors() for problem in _problems(cls, item)]
         raise ConfigError(problems, where) from None
+
+
+def _problems(cls: type[BaseModel], item: Any) -> list[str]:
+    if not item["loc"] and item["type"] == "value_error":  # what is wrong between parts: one line for each
+        return str(item["ctx"]["error"]).split("; ")
+    return [_problem(cls, item)]
 
 
 def _problem(cls: type[BaseModel], item: Any) -> str:

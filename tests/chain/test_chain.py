@@ -19,6 +19,7 @@ import pytest
 import autoreel
 from autoreel.cli import main
 from autoreel.config import (
+    PRESETS,
     CodecConfig,
     Config,
     DataConfig,
@@ -131,7 +132,9 @@ def test_step_by_step_gives_a_run_as_well(place: Path, capsys: pytest.CaptureFix
     assert main(["prepare", str(place / "footage"), "-o", str(store), "--preset", "tiny", "--fps", "12.5"]) == 0
     assert capsys.readouterr().out.strip() == str(store)
     assert FootageStore.open(store).rate == Fraction(25, 2)
-    common = ["train", str(store), "--run", str(run), "--config", str(place / "small.toml")]
+    as_prepared = SMALLEST.model_copy(update={"data": PRESETS["tiny"].data})
+    (place / "large.toml").write_text(dump_config(as_prepared), encoding="utf-8")
+    common = ["train", str(store), "--run", str(run), "--config", str(place / "large.toml")]
     assert main([*common, "--steps", "2", "--stage", "codec"]) == 0
     with pytest.raises(RunError, match="prior is not trained"):
         autoreel.load(run).generate(num_frames=5)

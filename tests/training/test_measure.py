@@ -3,13 +3,14 @@
 import torch
 from tests.training.toy import ToyStage
 
-from autoreel.config import CodecConfig, Config, DataConfig, TrainingConfig
+from autoreel.config import CodecConfig, Config, DataConfig, PriorConfig, TrainingConfig
 from autoreel.data.loader import ClipLoader
 from autoreel.training.measure import NoiseFootage, codec_step_s, step_seconds
 
 SMALL = Config(
     data=DataConfig(height=16, width=24),
     codec=CodecConfig(latent_channels=4, widths=(8, 8, 8), encoder_depths=(0, 0, 0), decoder_depths=(0, 0, 0)),
+    prior=PriorConfig(patch=1),
     training=TrainingConfig(codec_batch=2, codec_frames=5),
 )
 

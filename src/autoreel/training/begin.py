@@ -13,8 +13,9 @@ from typing import Any
 
 from autoreel.config import PRESETS, Config, DataConfig, from_mapping, load_config, nearest
 from autoreel.data.prepare import prepare
-from autoreel.data.store import FootageStore
-from autoreel.errors import UsageError
+from autoreel.data.scan import scan
+from autoreel.data.store import FootageStore, read_index, store_key
+from autoreel.errors import RunError, UsageError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 
@@ -27,7 +28,7 @@ class Wishes:
 
     Args:
         preset: a name, or "auto" for the largest that this machine can train in the budget.
-        config: a file that says everything; with it, `preset` is not used.
+        config: a file that says everything, instead of a preset.
         fit: "crop" or "letterbox".
         fps: frames per second.
         seed: of the training.
@@ -55,10 +56,12 @@ def open_run(
         report: told what was chosen.
 
     Raises:
-        UsageError: the run was begun with other wishes, or there is no such preset.
+        UsageError: the run was begun, or the footage prepared, with other wishes; or there is no such preset.
         ConfigError: a config file with problems.
         RunError, OutputError: the folder cannot be used.
     """
+    if wishes.config is not None and wishes.preset != "auto":
+        raise UsageError("--config and --preset both say how large the model is; leave one out")
     if (path / "run.json").exists():
         run = RunFolder.open(path)
         _check_wishes(run, wishes)
@@ -83,19 +86,37 @@ def choose_config(
         from autoreel.training.train import auto_config  # torch is needed only to measure
 
         config = auto_config(budget, device=device, report=report)
-    data = data or _changed(config.data, "footage", fit=wishes.fit, fps=wishes.fps)
+    if data is None:
+        data = _changed(config.data, "footage", fit=wishes.fit, fps=wishes.fps)
+    else:
+        _check_prepared(data, config, wishes)
     training = _changed(config.training, "training", seed=wishes.seed)
-    return config.model_copy(update={"data": data, "training": training})
+    parts = {"data": data.model_dump(), "training": training.model_dump()}
+    return from_mapping(Config, {**config.model_dump(), **parts}, str(wishes.config or f"preset {config.preset}"))
 
 
 def prepare_into(run: RunFolder, sources: Sequence[Path], *, report: Report | None = None) -> FootageStore:
     """Prepare footage inside a run folder, the way the run's config says; nothing is done when it is there already.
 
     Raises:
+        RunError: the run learned from other footage than this, which stays as it is.
         FootageError: nothing to learn from.
         OutputError, JailError: as `prepare`.
     """
+    if run.manifest.data_hash is not None:
+        index = read_index(run.path("footage"))
+        if index is not None and index["key"] != _key(sources, run.config.data):
+            raise other_footage(run)
     return prepare(sources, run.path("footage"), run.config.data, report=report).store
+
+
+def other_footage(run: RunFolder) -> RunError:
+    """What to say when a run is given footage that it did not begin with."""
+    return RunError(f"{run.root} was begun with other footage than this; give the name of a new run folder")
+
+
+def _key(sources: Sequence[Path], data: DataConfig) -> str:
+    return store_key(data, [(source.sha256, source.label, source.group) for source in scan(sources).sources])
 
 
 def _changed(model: Any, where: str, **given: Any) -> Any:
@@ -105,6 +126,19 @@ def _changed(model: Any, where: str, **given: Any) -> Any:
 
 def _size(data: DataConfig) -> tuple[int, int]:
     return data.height, data.width
+
+
+def _check_prepared(data: DataConfig, config: Config, wishes: Wishes) -> None:
+    """Nothing is asked of footage that was prepared otherwise."""
+    asked = {"--fit": (wishes.fit, data.fit), "--fps": (wishes.fps, data.fps or "left out")}
+    other = [f"{name} {then}" for name, (wanted, then) in asked.items() if wanted is not None and wanted != then]
+    if _size(config.data) != _size(data) and (wishes.config is not None or wishes.preset != "auto"):
+        what = f"--preset {wishes.preset}" if wishes.config is None else str(wishes.config)
+        other.append(f"{data.width}x{data.height} pixels and not the {config.data.width}x{config.data.height} of {what}")
+    if other:
+        raise UsageError(
+            f"this footage was prepared with {' and '.join(other)}; leave that out, or prepare the footage again"
+        )
 
 
 def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
@@ -120,7 +154,8 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
         # The data's and the seed's own options may have changed those of the file.
         read = load_config(wishes.config)
         training = read.training.model_copy(update={"seed": config.training.seed})
-        if read.model_copy(update={"data": config.data, "training": training}) != config:
+        same = read.model_copy(update={"data": config.data, "training": training}) == config
+        if not same or _size(read.data) != _size(config.data):
             other.append("another config")
     if other:
         raise UsageError(f"{run.root} was begun with {' and '.join(other)}; leave that out, or name a new run folder")

@@ -16,6 +16,7 @@ from autoreel.data.store import FootageStore
 from autoreel.errors import RunError
 from autoreel.models.compute import choose_device
 from autoreel.runs import Manifest, RunFolder, StageState
+from autoreel.training.begin import other_footage
 from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset, divide, show_duration
 from autoreel.training.checkpoint import Checkpoints
 from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
@@ -190,7 +191,7 @@ def _use_footage(run: RunFolder, store: FootageStore) -> None:
     if run.manifest.data_hash is None:
         run.update(labels=store.labels, size=store.size, rate=store.rate, data_hash=store.hash)
     elif run.manifest.data_hash != store.hash:
-        raise RunError(f"{run.root} was begun with other footage than this; give the name of a new run folder")
+        raise other_footage(run)
 
 
 def _note_changes(run: RunFolder, shown: Display) -> None:

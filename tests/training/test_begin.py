@@ -1,0 +1,96 @@
+"""From footage and wishes to a run: what is chosen, what is refused, and that a refusal destroys nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from autoreel.config import PRESETS, DataConfig, dump_config
+from autoreel.data.store import FootageStore
+from autoreel.errors import ConfigError, RunError, UsageError
+from autoreel.training.begin import Wishes, choose_config, open_run, prepare_into
+from autoreel.training.budget import Budget
+
+BUDGET = Budget(steps=2)
+TINY = Wishes(preset="tiny")
+
+
+def write_clip(path: Path, seed: int) -> Path:
+    """Half a second of a square that moves over squares that stand still."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(30, 200, (4, 4, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=20)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "bgr0"
+        for i in range(12):
+            frame = np.kron(coarse, np.ones((16, 16, 1), np.uint8))
+            frame[20:30, 2 + 4 * i : 12 + 4 * i] = 240
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_other_footage_is_refused_before_anything_is_lost(tmp_path: Path) -> None:
+    first, second = write_clip(tmp_path / "a" / "a.mkv", 1).parent, write_clip(tmp_path / "b" / "b.mkv", 2).parent
+    run = open_run(tmp_path / "run", TINY, BUDGET)
+    store = prepare_into(run, [first])
+    run.update(data_hash=store.hash)
+    before = {path: path.stat().st_mtime_ns for path in run.path("footage").rglob("*")}
+    with pytest.raises(RunError, match="other footage than this"):
+        prepare_into(run, [second])
+    assert {path: path.stat().st_mtime_ns for path in run.path("footage").rglob("*")} == before
+    FootageStore.open(run.path("footage")).verify()
+    assert prepare_into(run, [first]).hash == store.hash
+
+
+def test_footage_may_change_until_a_training_began(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", TINY, BUDGET)
+    first = prepare_into(run, [write_clip(tmp_path / "a.mkv", 1)])
+    assert prepare_into(run, [write_clip(tmp_path / "b.mkv", 2)]).hash != first.hash
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        (Wishes(fit="letterbox"), "prepared with --fit crop"),
+        (Wishes(fps=12.0), "prepared with --fps left out"),
+        (Wishes(preset="small"), "prepared with 64x64 pixels and not the 128x128 of --preset small"),
+    ],
+)
+def test_prepared_footage_is_as_it_is(tmp_path: Path, wishes: Wishes, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        open_run(tmp_path / "run", wishes, BUDGET, data=DataConfig())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_of_another_size_than_the_prepared_footage_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(dump_config(PRESETS["small"]), encoding="utf-8")
+    with pytest.raises(UsageError, match="64x64 pixels and not the 128x128 of"):
+        choose_config(Wishes(config=config), BUDGET, data=DataConfig())
+    assert choose_config(Wishes(config=config), BUDGET, data=PRESETS["small"].data) == PRESETS["small"]
+
+
+def test_wishes_that_the_prepared_footage_meets_may_be_repeated(tmp_path: Path) -> None:
+    data = DataConfig(fit="letterbox", fps=12.5)
+    wishes = Wishes(preset="tiny", fit="letterbox", fps=12.5, seed=3)
+    for _ in range(2):
+        run = open_run(tmp_path / "run", wishes, BUDGET, data=data)
+        assert (run.config.data, run.config.training.seed) == (data, 3)
+    assert open_run(tmp_path / "run", Wishes(), BUDGET).config == run.config  # what is left out is not compared
+    with pytest.raises(UsageError, match="was begun with --fit letterbox and --seed 3"):
+        open_run(tmp_path / "run", Wishes(fit="crop", seed=4), BUDGET)
+
+
+def test_a_config_and_a_preset_speak_against_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--config and --preset"):
+        open_run(tmp_path / "run", Wishes(preset="tiny", config=tmp_path / "x.toml"), BUDGET)
+
+
+def test_prepared_footage_of_a_size_that_no_preset_fits_is_said_before_a_run_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'data.height' is 72: with the prior's patch 2"):
+        open_run(tmp_path / "run", Wishes(), BUDGET, data=DataConfig(height=72, width=64))
+    assert not (tmp_path / "run").exists()
