@@ -280,3 +280,20 @@ def test_real_footage_decodes(footage: Path) -> None:
     assert clip.frames.shape == (53, 48, 64, 3)
     assert clip.frames.std() > 10
     assert clip.sound is None
+
+
+def trimmed(path: Path) -> bytes:
+    """The file with an edit list that shows its first half only, as trimming on a phone leaves it."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") // 2).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_pictures_that_an_edit_list_cuts_away_are_not_missed(make_video: Make, tmp_path: Path) -> None:
+    path = make_video("whole.mp4", greys([*range(0, 200, 2)]), options={"g": "10", "bf": "2", "movflags": "+faststart"})
+    (tmp_path / "trimmed.mp4").write_bytes(trimmed(path))
+    assert sum(len(chunk.frames) for chunk in decode(tmp_path / "trimmed.mp4")) == 50
+    (tmp_path / "cut.mp4").write_bytes(trimmed(path)[:-1500])
+    with pytest.raises(MediaError, match="cut off"):
+        list(decode(tmp_path / "cut.mp4"))

@@ -76,7 +76,7 @@ class _Tally:
     """Counts what a file promised and what it gave, and listens to what FFmpeg only logs."""
 
     def __init__(self, container: Any, stream: Any, opening_log: Log, sought: bool) -> None:
-        self._stream = stream
+        self._container, self._stream = container, stream
         codec = stream.codec_context.codec
         self._loggers = {codec.name, codec.canonical_name, container.format.name}
         self.sought = sought
@@ -124,11 +124,24 @@ class _Tally:
             return
         if self._said_on_opening:
             raise MediaError(self._said_on_opening)
-        if promised - self.num_packets > max(2, _MAX_LOST_SHARE * promised):
+        if promised - self.num_packets > max(2, _MAX_LOST_SHARE * promised) and not self._all_is_there():
             raise MediaError(f"cut off after {clock.now_s:.2f} s: {self.num_packets} of {promised} pictures are there")
         lost = self.num_packets - self.num_hidden - self.num_frames
         if lost > max(2 + self.num_unusable, _MAX_LOST_SHARE * self.num_packets):
             raise MediaError(f"damaged: {lost} of {self.num_packets} pictures cannot be decoded")
+
+
+    def _all_is_there(self) -> bool:
+        """Whether every packet of the index lies inside the file and was read.
+
+        The count of pictures in an MP4 has those too that an edit list cuts away, as trimming on a phone does; its
+        index, as FFmpeg gives it, has not.
+        """
+        if "mp4" not in self._container.format.name.split(","):
+            return False
+        index = self._stream.index_entries
+        size_bytes = self._container.size
+        return self.num_packets >= len(index) > 0 and all(one.pos + one.size <= size_bytes for one in index)
 
 
 def _damage_in(log: Log, loggers: set[str]) -> str:
