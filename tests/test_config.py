@@ -113,7 +113,7 @@ def test_parts_that_do_not_fit_together_are_told_together(tmp_path: Path) -> Non
     assert "'training.codec_frames' is 15: with temporal_stride 4 it can be 13 or 17" in said
     assert "'data.height' is 72: it must be a multiple of the codec's spatial_stride 16" in said
     assert "'prior.width' is 96: it must be a multiple of 4 times heads, 20" in said
-    with pytest.raises(ConfigError, match="'data.height' is 72: with the prior's patch 2"):
+    with pytest.raises(ConfigError, match=r"'data\.height' is 72: with the prior's patch 2"):
         load_config(write(tmp_path, "[data]\nheight = 72"))
     with pytest.raises(ConfigError, match="judges groups of 4 frames, so at least 5"):
         load_config(write(tmp_path, "[training]\ncodec_frames = 1"))

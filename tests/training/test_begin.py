@@ -91,6 +91,6 @@ def test_a_config_and_a_preset_speak_against_each_other(tmp_path: Path) -> None:
 
 
 def test_prepared_footage_of_a_size_that_no_preset_fits_is_said_before_a_run_is_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'data.height' is 72: with the prior's patch 2"):
+    with pytest.raises(ConfigError, match=r"'data\.height' is 72: with the prior's patch 2"):
         open_run(tmp_path / "run", Wishes(), BUDGET, data=DataConfig(height=72, width=64))
     assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """Both stages within one budget: order, shares, resuming, refusing."""
 
+import shutil
 import threading
 from collections.abc import Mapping
 from fractions import Fraction
@@ -16,6 +17,7 @@ from autoreel.training import measure, train
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import capture
 from autoreel.training.measure import NoiseFootage, fastest_threads, step_seconds
+from autoreel.training.stage import Export
 from autoreel.training.train import BuildStage, begin
 
 
@@ -115,6 +117,53 @@ def test_a_stop_in_the_prior_does_not_train_the_codec_again(bench: Bench) -> Non
     assert bench.steps() == {"prior": 7}
 
 
+def test_a_stop_after_the_last_step_is_not_forgotten(bench: Bench) -> None:
+    stop = threading.Event()
+
+    class StoppedAtItsEnd(ToyStage):
+        def export(self) -> Export:
+            stop.set()
+            return super().export()
+
+    def build(run: RunFolder, store: object, device: torch.device) -> ToyStage:
+        return StoppedAtItsEnd()
+
+    with pytest.raises(StoppedError, match="stopped after the codec; it is saved"):
+        train.train(
+            bench.run, bench.store, budget=Budget(steps=20), stage="codec", stop=stop, report=print,
+            builders={"codec": build},
+        )  # fmt: skip
+    assert RunFolder.open(bench.run.root).manifest.stages["codec"].done
+
+
+def test_a_kill_between_codec_and_prior_leaves_no_prior_of_another_codec(bench: Bench) -> None:
+    bench.train(Budget(steps=20))
+    run = RunFolder.open(bench.run.root)
+    run.save_weights("codec.safetensors", ToyStage(seed=9).export().tensors, {})  # and here the kill
+
+    class Stopping(ToyStage):
+        def step(self, step: int, progress: float) -> dict[str, float]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(
+            run, bench.store, budget=Budget(steps=20), stage="prior", report=print,
+            builders={"prior": lambda run, store, device: Stopping(name="prior")},
+        )  # fmt: skip
+    assert "prior.safetensors" not in RunFolder.open(bench.run.root).manifest.weights
+
+
+def test_without_checkpoints_it_goes_on_from_the_weights(bench: Bench) -> None:
+    bench.train(Budget(steps=20), stage="codec")
+    exported = bench.built[0].export().tensors
+    shutil.rmtree(bench.run.path("checkpoints"))
+    lines = bench.train(Budget(steps=21), stage="codec")
+    assert any("goes on from codec.safetensors" in line for line in lines)
+    assert bench.built[0].steps == [20]
+    for name, value in bench.built[0].export().tensors.items():
+        assert (value - exported[name]).abs().max() < 0.1, "one step from where it was"
+
+
 def test_a_prior_needs_a_codec(bench: Bench) -> None:
     with pytest.raises(RunError, match="no trained codec"):
         bench.train(Budget(steps=20), stage="prior")
@@ -185,6 +234,23 @@ def test_threads_are_measured_once_and_recorded(tmp_path: Path, monkeypatch: pyt
     assert "training with 1 thread (measured: 2: 1.50 s/step, 1: 1.00 s/step)" in lines
     assert RunFolder.open(bench.run.root).manifest.threads == 1
     assert torch.get_num_threads() == before
+
+
+def test_only_a_measured_number_of_threads_is_kept_and_it_is_set_before_anything_is_computed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "run", threads=0)
+    bench.train(Budget(steps=4))
+    assert RunFolder.open(bench.run.root).manifest.threads is None
+    RunFolder.open(bench.run.root).update(threads=torch.get_num_threads() + 1)
+    found: list[int] = []
+
+    def build(run: RunFolder, store: object, device: torch.device) -> ToyStage:
+        found.append(torch.get_num_threads())
+        return ToyStage()
+
+    before = torch.get_num_threads()
+    run = RunFolder.open(bench.run.root)
+    train.train(run, bench.store, budget=Budget(steps=9), stage="codec", report=print, builders={"codec": build})
+    assert found == [before + 1]
 
 
 def test_auto_takes_the_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:

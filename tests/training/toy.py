@@ -56,7 +56,7 @@ class ToyStage:
                 group["base_lr"] = group["lr"]
 
     def modules(self) -> Mapping[str, nn.Module]:
-        return {"model": self.model, "scale": self.scale, "averaged": self.averaged}
+        return {self.name: self.model, "scale": self.scale, "averaged": self.averaged}
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return self._optimizers

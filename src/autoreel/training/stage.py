@@ -51,7 +51,10 @@ class Stage(Protocol):
     seed: int
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """All that a checkpoint saves: the networks and their averaged copies, by the prefix of their names."""
+        """All that a checkpoint saves: the networks and their averaged copies, by the prefix of their names.
+
+        The stage's own name is the network that `export` is about, "averaged" the average of it that is exported.
+        """
         ...
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:

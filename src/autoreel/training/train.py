@@ -13,12 +13,12 @@ import torch
 
 from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore
-from autoreel.errors import RunError
+from autoreel.errors import RunError, StoppedError
 from autoreel.models.compute import choose_device
-from autoreel.runs import Manifest, RunFolder, StageState
+from autoreel.runs import Manifest, RunFolder, StageState, layout_of
 from autoreel.training.begin import other_footage
 from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset, divide, show_duration
-from autoreel.training.checkpoint import Checkpoints
+from autoreel.training.checkpoint import Checkpoints, Place
 from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
 from autoreel.training.measure import codec_step_s, fastest_threads
 from autoreel.training.progress import Display, Report, display
@@ -106,6 +106,8 @@ def train(
         _note_changes(run, shown)
         for name, share in shares.items():
             _train_stage(name, run, store, share, shown, stop, target, builders[name])
+            if stop.is_set():  # asked for after the last step; who called must not go on to what follows
+                raise StoppedError(f"stopped after the {name}; it is saved, the same command goes on")
     return TrainResult(run, run.manifest.stages)
 
 
@@ -149,16 +151,25 @@ def _train_stage(
             return
         shown.note(f"{name}: going on after {state.step} steps, with a budget of {budget}")
     began_s = time.monotonic()
+    training = run.config.training
+    threads = training.threads or run.manifest.threads
+    torch.set_num_threads(threads or torch.get_num_threads())  # building computes too
     built = build(run, store, device)
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
         if checkpoints.paths():
             shown.note(f"{name}: the codec has changed, so it begins again")
         checkpoints.clear()
+        if weights in run.manifest.weights:  # a kill came between the codec's new weights and forgetting these
+            run.forget_weights(weights)
         state = StageState(codec_hash=codec_hash)
         run.update_stage(name, state)
-    _set_threads(run, built, budget, device, shown)
-    training = run.config.training
+    elif state.done and weights in run.manifest.weights and not checkpoints.paths():
+        _begin_from_export(run, built)
+        checkpoints.save(Place(state.step, state.elapsed_s))
+        shown.note(f"{name}: its checkpoints were removed; it goes on from {weights}, its optimizers begin afresh")
+    if threads is None:
+        _measure_threads(run, built, budget, device, shown)
     ended = run_stage(
         built, run, budget, shown, stop,
         rhythm=Rhythm(training.checkpoint_every_s, training.preview_every_s),
@@ -206,19 +217,23 @@ def _note_changes(run: RunFolder, shown: Display) -> None:
         shown.note(f"changed since this run began: {', '.join(changed)}; it goes on, no longer bit for bit the same")
 
 
-def _set_threads(run: RunFolder, stage: Stage, budget: Budget, device: torch.device, shown: Display) -> None:
-    """As the config says; or as measured when the run began; or measured now."""
-    threads = run.config.training.threads or run.manifest.threads
-    if threads is None:
-        threads = torch.get_num_threads()
-        long_enough = (budget.seconds or 0.0) >= MEASURE_FROM_S or (budget.steps or 0) >= MEASURE_FROM_STEPS
-        if threads > 1 and device.type == "cpu" and long_enough:
-            threads, seconds = fastest_threads(stage)
-            speeds = ", ".join(f"{count}: {value:.2f} s/step" for count, value in seconds.items())
-            shown.note(f"training with {threads} thread{'s' * (threads > 1)} (measured: {speeds})")
-    if run.manifest.threads != threads:
+def _begin_from_export(run: RunFolder, stage: Stage) -> None:
+    """Put the weights that the stage left into its network and into their average."""
+    average = stage.modules()["averaged"]
+    tensors = run.load_weights(f"{stage.name}.safetensors", layout_of(average.state_dict()))
+    for module in (stage.modules()[stage.name], average):
+        module.load_state_dict(tensors)
+
+
+def _measure_threads(run: RunFolder, stage: Stage, budget: Budget, device: torch.device, shown: Display) -> None:
+    """Take the number of threads that is fastest now, and keep it for the sessions that follow."""
+    long_enough = (budget.seconds or 0.0) >= MEASURE_FROM_S or (budget.steps or 0) >= MEASURE_FROM_STEPS
+    if torch.get_num_threads() > 1 and device.type == "cpu" and long_enough:
+        threads, seconds = fastest_threads(stage)
+        speeds = ", ".join(f"{count}: {value:.2f} s/step" for count, value in seconds.items())
+        shown.note(f"training with {threads} thread{'s' * (threads > 1)} (measured: {speeds})")
         run.update(threads=threads)
-    torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager
@@ -238,7 +253,6 @@ def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device) -> S
 
 def _prior_stage(run: RunFolder, store: FootageStore, device: torch.device) -> Stage:
     from autoreel.models.codec import Codec
-    from autoreel.runs import layout_of
     from autoreel.training.prior_stage import PriorStage
 
     codec = Codec(run.config.codec)
