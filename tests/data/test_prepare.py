@@ -1,5 +1,6 @@
 import fcntl
 import json
+import os
 import resource
 import shutil
 import signal
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autoreel.config import DataConfig
+from autoreel.data import shard
 from autoreel.data.prepare import prepare
 from autoreel.data.store import FootageStore
 from autoreel.errors import FootageError, OutputError, RunLockedError
+from autoreel.media.decode import decode
+from autoreel.media.limits import PassingError
 
 Frames = NDArray[np.uint8]
 WriteClip = Callable[..., Path]
@@ -171,6 +175,35 @@ def test_bad_files_are_listed_and_good_ones_used(tmp_path: Path, six_clips: Path
         assert set(row) == {"file", "reason", "start_s", "end_s"}
         assert row["reason"] and "\n" not in row["reason"] and str(tmp_path) not in row["reason"]
     assert any("5 left out" in line for line in lines)
+
+
+def test_a_failing_disk_is_asked_again(
+    tmp_path: Path, six_clips: Path, write_clip: WriteClip, make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, **asked: Any) -> Any:
+        if path.name == "0.mkv":
+            raise PassingError(f"{path}: cannot be read: Input/output error")
+        return decode(path, **asked)
+
+    monkeypatch.setattr(shard, "decode", failing)
+    assert prepare([six_clips], tmp_path / "store", SMALL).num_shots == 5
+    assert rejects(tmp_path / "store")[0]["reason"] == "cannot be read: Input/output error"
+    monkeypatch.undo()
+    write_clip(six_clips / "left/9.mkv", make_scene(9, 20, 32, 6))
+    assert prepare([six_clips], tmp_path / "store", SMALL).num_shots == 7
+
+
+def test_names_that_are_no_text_are_footage_too(tmp_path: Path, six_clips: Path) -> None:
+    odd = os.fsdecode(b"\xff\xfe")
+    (six_clips / "left").rename(six_clips / odd)
+    (six_clips / "right" / "1.mkv").rename(six_clips / "right" / f"{odd}.mkv")
+    (six_clips / "right" / f"{odd}.mp4").write_bytes(b"no film")
+    lines: list[str] = []
+    result = prepare([six_clips], tmp_path / "store", SMALL, report=lines.append)
+    "\n".join(lines).encode()
+    assert result.num_shots == 6 and result.store.labels == ("\\xff\\xfe", "right")
+    assert "right/\\xff\\xfe.mkv" in {shot.source for shot in FootageStore.open(tmp_path / "store").shots}
+    assert rejects(tmp_path / "store")[0]["file"] == "right/\\xff\\xfe.mp4"
 
 
 def test_what_is_left_out_of_a_file_is_listed_with_its_time(

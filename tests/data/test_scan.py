@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from autoreel.data.scan import scan
+from autoreel.data.scan import Scan, scan
 from autoreel.errors import FootageError
+from autoreel.film.provenance import NOTICE
 
 
 def put(path: Path, content: str | None = None) -> Path:
@@ -49,6 +50,73 @@ def test_hidden_names_are_left_out(tmp_path: Path) -> None:
     put(tmp_path / ".b.mp4")
     put(tmp_path / "c.mp4")
     assert [source.name for source in scan([tmp_path]).sources] == ["c.mp4"]
+
+
+def names(found: Scan) -> list[str]:
+    return [source.name for source in found.sources]
+
+
+def test_what_autoreel_made_is_no_footage_and_one_line_says_so(tmp_path: Path) -> None:
+    put(tmp_path / "mine.mp4")
+    put(tmp_path / "mine.json", '{"record": 1}')  # somebody else's: it names no film
+    put(tmp_path / "film.mp4")
+    put(tmp_path / "film.json", '{"record": 1, "film": "film.mp4"}')
+    for file in ("run.json", "config.toml", "samples/codec.mp4"):
+        put(tmp_path / "film.run" / file)
+    for file in ("index.json", "shards/a.mp4"):
+        put(tmp_path / "film.footage" / file)
+    put(tmp_path / "clips/run.json")
+    put(tmp_path / "clips/a.mp4")
+    found = scan([tmp_path])
+    assert names(found) == ["clips/a.mp4", "mine.mp4"] and not found.rejects
+    assert found.notes == ("film.mp4 and 2 more left out, because autoreel made it",)
+    assert names(scan([tmp_path / "mine.mp4", tmp_path / "film.mp4"])) == [f"{tmp_path.name}/mine.mp4"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NOTICE if kind != "original"])
+def test_generated_clips_are_known_by_their_metadata(tmp_path: Path, kind: str) -> None:
+    put(tmp_path / "a.mp4", f"ftyp...{NOTICE[kind]}" + "x" * (9 << 20))
+    put(tmp_path / "b.mp4", "x" * (9 << 20) + NOTICE[kind])
+    put(tmp_path / "c.mp4", NOTICE["original"])
+    assert names(scan([tmp_path])) == ["c.mp4"]
+
+
+def test_a_name_that_is_no_text_is_shown_with_its_bytes(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    put(tmp_path / odd / f"{odd}.mp4", "a clip")
+    put(tmp_path / f"{odd}.mp3", "a song")
+    found = scan([tmp_path])
+    assert [(source.name, source.label) for source in found.sources] == [("caf\\xe9/caf\\xe9.mp4", "caf\\xe9")]
+    assert found.sources[0].paths[0].exists()
+    assert [reject.file for reject in found.rejects] == ["caf\\xe9.mp3"]
+    with pytest.raises(FootageError, match="caf"):
+        scan([tmp_path / odd / "nowhere"])
+
+
+def test_what_goes_away_during_the_look_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a.mp4")
+    put(tmp_path / "gone.mp4")
+    put(tmp_path / "locked/b.mp4")
+    put(tmp_path / "locked/notes.txt")
+    is_symlink, stat = Path.is_symlink, Path.stat
+
+    def guarded(self: Path) -> bool:  # as in a folder that may be listed and not searched; root may always
+        if self.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(self))
+        return is_symlink(self)
+
+    def vanishing(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.name == "gone.mp4":
+            raise FileNotFoundError(2, "No such file or directory", str(self))
+        return stat(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "is_symlink", guarded)
+    monkeypatch.setattr(Path, "stat", vanishing)
+    found = scan([tmp_path])
+    assert names(found) == ["a.mp4"]
+    assert {reject.file: reject.reason for reject in found.rejects} == {
+        "gone.mp4": "cannot be read: No such file or directory", "locked/b.mp4": "cannot be read: Permission denied",
+    }  # fmt: skip
 
 
 def test_links_do_not_lead_out(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 from autoreel.errors import JailError, MediaError
-from autoreel.media import jail
+from autoreel.media import jail, reader
 from autoreel.media.decode import Limits, decode, first_frame, read_clip, read_sound
+from autoreel.media.limits import PassingError
 from autoreel.media.probe import probe
 
 SOURCE = str(Path(jail.__file__).resolve().parents[2])
@@ -260,3 +261,18 @@ def test_chunks_are_copies(make_video: Callable[..., Path], corners: NDArray[np.
     kept = first.frames.copy()
     assert len(rest) == 2
     assert np.array_equal(first.frames, kept) and first.frames.flags.writeable
+
+
+def test_a_disk_that_fails_is_told_from_a_damaged_file(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)  # reading a folder fails as a broken disk does
+    try:
+        with pytest.raises(PassingError, match="cannot be read: Is a directory"):
+            reader.inspect(descriptor, Limits())
+    finally:
+        os.close(descriptor)
+    with pytest.raises(PassingError, match="no such file"):
+        probe(tmp_path / "gone.mp4")
+    (tmp_path / "text.mp4").write_text("no film")
+    with pytest.raises(MediaError) as caught:
+        probe(tmp_path / "text.mp4")
+    assert not isinstance(caught.value, PassingError)

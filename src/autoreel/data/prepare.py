@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from autoreel.config import DataConfig
-from autoreel.data.scan import Reject, Scan, Source, scan
+from autoreel.data.scan import Reject, Scan, Source, scan, shown
 from autoreel.data.shard import KeptShot, Record, load_record, read_source, save_record, settings_key
 from autoreel.data.shots import duplicates
 from autoreel.data.split import Footage, split
@@ -87,7 +87,7 @@ def prepare(sources: Sequence[Path], store: Path, config: DataConfig, *, report:
     say = report or (lambda line: None)
     store = Path(store)
     found = scan(sources)
-    given = ", ".join(str(source) for source in sources)
+    given = ", ".join(shown(source) for source in sources)
     for note in found.notes:
         say(f"note: {note}")
     if not found.sources:
@@ -126,7 +126,10 @@ def _read_all(found: Scan, store: Path, config: DataConfig, rate: Fraction, say:
             if shard.exists():
                 (store / INDEX_NAME).unlink(missing_ok=True)  # it speaks of the shard that goes now
             record = read_source(source, shard, config, rate, partial(_say_after, say, head))
-            save_record(shard, settings, record)
+            if record.settled:
+                save_record(shard, settings, record)
+            else:  # nothing is remembered of what may go well the next time
+                shard.with_suffix(".json").unlink(missing_ok=True)
         records.append(record)
         seconds = float(sum(shot.count for shot in record.shots) / rate)
         good = f"{len(record.shots)} shot{'s' * (len(record.shots) != 1)}, {seconds:.1f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import re
 import stat
@@ -24,6 +25,10 @@ UNREAD_SUFFIXES = frozenset(
         *(".avif", ".avifs", ".heic", ".heif", ".svg", ".cr2", ".dng", ".nef"),
     ]
 )
+# What every file that autoreel generates says of itself, in its metadata: near the start or the end of the file.
+_OWN_MARK = re.compile(rb"AI-generated[ -~]{0,80}autoreel|Repainted with autoreel")
+_OWN_MARK_BYTES = 4 << 20
+_MAX_RECORD_BYTES = 64 << 20
 _NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last run of digits of a name
 
 
@@ -32,7 +37,7 @@ class Source:
     """One clip to be: a video file, pictures in order, or one still.
 
     Args:
-        name: the path below the given folder, with that folder's name before it when several are given.
+        name: the path below the given folder, with that folder's name before it when several are given; as `shown`.
         paths: one video file, or the pictures in their order.
         sha256: of the content, in hexadecimal; the clip's identity.
         label: the folder's name that stands for what is to be seen, or None.
@@ -94,17 +99,24 @@ class _Found:
     files: list[Path] = field(default_factory=list)  # below root, in order
     tables: dict[Path, dict[str, str]] = field(default_factory=dict)  # folder of a groups.csv -> file -> group
     rejects: list[Reject] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)  # what autoreel made itself
 
     def name(self, path: Path) -> str:
-        below = path.relative_to(self.root).as_posix()
+        below = shown(path.relative_to(self.root).as_posix())
         return f"{self.shown}/{below}" if self.shown else below
+
+
+def shown(text: str | os.PathLike[str]) -> str:
+    """A file's name as text that can be written anywhere; bytes of it that are no UTF-8 stand as \\xff."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def scan(sources: Sequence[Path]) -> Scan:
     """Look through files and folders for footage.
 
     A file's label is the top folder it stands in below the given folder. A file directly in the given folder has none,
-    unless several are given: then it has that folder's name.
+    unless several are given: then it has that folder's name. What autoreel itself made is left out: runs, stores, films
+    and generated clips.
 
     Args:
         sources: files and folders; folders are searched to the bottom, hidden names and links out of them are left out.
@@ -124,6 +136,10 @@ def scan(sources: Sequence[Path]) -> Scan:
         raise FootageError("; ".join(problems))
 
     notes = [note for one in found for note in _rows_without_file(one)]
+    own = [name for one in found for name in one.own]
+    if own:
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        notes.append(f"{own[0]}{more} left out, because autoreel made it")
     rejects = [reject for one in found for reject in one.rejects]
     kept: dict[str, Source] = {}
     for one in found:
@@ -165,33 +181,42 @@ def _look_through(given: Path, several: bool) -> _Found:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "there is no such file or folder" if missing else f"it cannot be read ({error.strerror})"
-        raise FootageError(f"{given}: {reason}; name a folder with video files in it") from error
+        raise FootageError(f"{shown(given)}: {reason}; name a folder with video files in it") from error
     if not stat.S_ISDIR(mode):
-        found = _Found(given.parent, given.parent.name if several else "")
+        found = _Found(given.parent, shown(given.parent.name) if several else "")
         _sort_out(found, given)
         return found
     # A given folder may itself be a link; below it links are looked at one by one.
-    found = _Found(given, (given.name or given.resolve().name) if several else "")
+    found = _Found(given, shown(given.name or given.resolve().name) if several else "")
     inside = given.resolve()
     for path in _walk(found, given):
-        if path.is_symlink() and not _leads_inside(path, inside):
+        try:
+            if path.is_symlink() and not _leads_inside(path, inside):
+                if _looks_like_media(path):
+                    found.rejects.append(Reject(found.name(path), "is a link that leads out of the given folder"))
+                continue
+            _sort_out(found, path)
+        except OSError as error:  # taken away meanwhile, or in a folder whose files may not be looked at
             if _looks_like_media(path):
-                found.rejects.append(Reject(found.name(path), "is a link that leads out of the given folder"))
-            continue
-        _sort_out(found, path)
+                found.rejects.append(Reject(found.name(path), f"cannot be read: {error.strerror or error}"))
     return found
 
 
 def _walk(found: _Found, folder: Path) -> Iterator[Path]:
-    """Every name that is not hidden, in order; folders behind links are not entered."""
+    """Every name that is not hidden, in order; folders behind links, and runs and stores of ours, are not entered."""
 
     def unreadable(error: OSError) -> None:
         path = Path(error.filename)
         if path == folder:
-            raise FootageError(f"{folder}: the folder cannot be read ({error.strerror})") from error
+            raise FootageError(f"{shown(folder)}: the folder cannot be read ({error.strerror})") from error
         found.rejects.append(Reject(found.name(path), f"the folder cannot be read: {error.strerror}"))
 
     for here, folders, files in os.walk(folder, onerror=unreadable):
+        is_run = {"run.json", "config.toml"} <= set(files)
+        if Path(here) != folder and (is_run or ("index.json" in files and "shards" in folders)):
+            found.own.append(found.name(Path(here)))
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):
@@ -213,13 +238,36 @@ def _sort_out(found: _Found, path: Path) -> None:
     elif suffix in MEDIA_SUFFIXES or suffix in IMAGE_SUFFIXES:
         # A pipe or a device would make reading wait for ever.
         if stat.S_ISREG(path.stat().st_mode):
-            found.files.append(path)
+            if _is_own(path):
+                found.own.append(found.name(path))
+            else:
+                found.files.append(path)
         else:
             found.rejects.append(Reject(found.name(path), "is not an ordinary file"))
     elif _looks_like_media(path):
         sound = suffix in SOUND_SUFFIXES
         reason = "holds sound only" if sound else f"files of the kind {suffix} are not read; convert it to .mp4 or .png"
         found.rejects.append(Reject(found.name(path), reason))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether autoreel made this file: a film with its record beside it, or one whose metadata says it is generated.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    record = path.with_suffix(".json")
+    try:
+        if path.suffix.lower() in MEDIA_SUFFIXES and record.stat().st_size <= _MAX_RECORD_BYTES:
+            content = json.loads(record.read_bytes())
+            if isinstance(content, dict) and "record" in content and content.get("film") == path.name:
+                return True
+    except (OSError, ValueError, RecursionError):
+        pass  # there is none, or it is somebody else's
+    with path.open("rb") as file:
+        start = file.read(_OWN_MARK_BYTES)
+        file.seek(max(len(start), os.fstat(file.fileno()).st_size - _OWN_MARK_BYTES))
+        return any(_OWN_MARK.search(part) for part in (start, file.read(_OWN_MARK_BYTES)))
 
 
 def _looks_like_media(path: Path) -> bool:
@@ -266,7 +314,7 @@ def _runs(numbered: Sequence[tuple[int, Path]]) -> Iterator[tuple[Path, ...]]:
 def _label(found: _Found, path: Path, several: bool) -> str | None:
     parts = path.relative_to(found.root).parts
     if len(parts) > 1:
-        return parts[0]
+        return shown(parts[0])
     return found.shown or None if several else None
 
 
@@ -286,20 +334,20 @@ def _read_tables(found: _Found) -> list[str]:
 
     A row that cannot be meant stops the work: reading on could put one person on two sides of the split.
     """
-    beside = found.root / GROUPS_NAME
-    if beside.is_file():
+    if os.path.isfile(found.root / GROUPS_NAME):  # unlike Path.is_file it never raises
         found.tables.setdefault(found.root, {})  # a single given file has its table beside it
     problems = []
     for folder, table in found.tables.items():
         path = folder / GROUPS_NAME
+        said = shown(path)
         try:
             if path.stat().st_size > MAX_GROUPS_BYTES:
-                problems.append(f"{path}: larger than {MAX_GROUPS_BYTES >> 20} MiB; it is a table of file,group")
+                problems.append(f"{said}: larger than {MAX_GROUPS_BYTES >> 20} MiB; it is a table of file,group")
                 continue
             with path.open(encoding="utf-8-sig", newline="") as file:
-                problems += [f"{path}, line {line}: {problem}" for line, problem in _read_rows(csv.reader(file), table)]
+                problems += [f"{said}, line {line}: {problem}" for line, problem in _read_rows(csv.reader(file), table)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            problems.append(f"{path}: cannot be read as a table of file,group ({error})")
+            problems.append(f"{said}: cannot be read as a table of file,group ({error})")
     return problems
 
 
@@ -328,4 +376,4 @@ def _rows_without_file(found: _Found) -> Iterator[str]:
         missing = [file for file in table if folder / file not in known]
         if missing and len(found.files) > 1:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            yield f"{folder / GROUPS_NAME} names {missing[0]}{more}, which is no footage found there"
+            yield f"{shown(folder / GROUPS_NAME)} names {missing[0]}{more}, which is no footage found there"

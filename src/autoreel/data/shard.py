@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoreel.config import DataConfig
-from autoreel.data.scan import Reject, Source
+from autoreel.data.scan import Reject, Source, shown
 from autoreel.data.shots import THUMB, ShotFinder, Span
 from autoreel.data.store import VERSION
 from autoreel.errors import MediaError
 from autoreel.media.decode import FrameChunk, decode, decode_images
 from autoreel.media.jail import show
-from autoreel.media.limits import Limits
+from autoreel.media.limits import Limits, PassingError
 from autoreel.runs import atomic_path, atomic_write_text
 
 COPY_FRAMES = 256  # moved at once when spans are left out
@@ -57,6 +57,7 @@ class Record:
         start_s: time of the source's first frame.
         shots: what was kept, in order.
         rejects: spans that were left out, or the whole file with its reason.
+        settled: False where another try may find something else: the disk failed, or the time was up.
     """
 
     num_frames: int = 0
@@ -64,6 +65,7 @@ class Record:
     start_s: float = 0.0
     shots: tuple[KeptShot, ...] = ()
     rejects: tuple[Reject, ...] = ()
+    settled: bool = True
 
 
 def read_source(
@@ -89,7 +91,8 @@ def read_source(
         with atomic_path(shard) as part, part.open("w+b") as file:
             return _decode_into(file, source, config, rate, report)
     except MediaError as error:
-        return Record(rejects=(Reject(source.name, _reason(error, source)),))
+        reject = Reject(source.name, _reason(error, source))
+        return Record(rejects=(reject,), settled=not isinstance(error, PassingError))
 
 
 def _reason(error: MediaError, source: Source) -> str:
@@ -97,8 +100,8 @@ def _reason(error: MediaError, source: Source) -> str:
     for path in source.paths:
         reason = str(error).removeprefix(f"{show(path)}: ")
         if reason != str(error):
-            return reason if len(source.paths) == 1 else f"{path.name}: {reason}"
-    return str(error)
+            return reason if len(source.paths) == 1 else f"{shown(path.name)}: {reason}"
+    return shown(str(error))
 
 
 def _decode_into(
@@ -156,7 +159,7 @@ def _chunks(source: Source, config: DataConfig, rate: Fraction) -> Generator[Fra
         else:
             yield from decode(source.paths[0], size=size, fit=config.fit, rate=rate, end_s=end_s, limits=limits)
     except OSError as error:  # about reading, and not to be taken for a shard that cannot be written
-        raise MediaError(f"cannot be read: {error.strerror or error}") from error
+        raise PassingError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _compact(file: BufferedRandom, shots: Sequence[Span], frame_bytes: int) -> list[int]:

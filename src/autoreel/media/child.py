@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from autoreel.errors import MediaError
 from autoreel.media import reader, sandbox
-from autoreel.media.limits import Limits
+from autoreel.media.limits import Limits, PassingError
 from autoreel.media.pictures import PictureRequest, read_pictures
 from autoreel.media.waves import SoundRequest, read_waves
 
@@ -67,7 +67,7 @@ def _perform(job: dict[str, Any], limits: Limits, ring: _Ring) -> None:
                 ring.put_sound(block)
     except MediaError as error:
         ring.flush()
-        ring.send({"error": str(error)})
+        ring.send({"error": str(error), "passing": isinstance(error, PassingError)})
     except reader.DAMAGE as error:  # a file has found a way through; it still is that file's fault alone
         ring.flush()
         ring.send({"error": f"cannot be decoded: {reader.reason_of(error)}"})

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoreel.errors import JailError, MediaError
-from autoreel.media.limits import Limits
+from autoreel.media.limits import Limits, PassingError
 
 UNSAFE_VARIABLE = "AUTOREEL_UNSAFE_NO_JAIL"
 _START_S = 60.0  # a cold disk can be slow
@@ -96,8 +96,9 @@ def open_untrusted(path: str | os.PathLike[str]) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except (OSError, ValueError) as error:
-        said = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "its name cannot be a name"
-        raise MediaError(f"{show(path)}: {said}") from error
+        if isinstance(error, OSError):
+            raise PassingError(f"{show(path)}: {(error.strerror or str(error)).lower()}") from error
+        raise MediaError(f"{show(path)}: its name cannot be a name") from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -143,7 +144,7 @@ def run(
     try:
         yield from _Job(zygote, descriptor, kind, request, limits, slot_bytes).results()
     except MediaError as error:
-        raise MediaError(f"{show(path)}: {error}") from error.__cause__
+        raise type(error)(f"{show(path)}: {error}") from error.__cause__
     finally:
         os.close(descriptor)
 
@@ -165,7 +166,7 @@ def _without_jail(
             for time_s, frame in child.pictures(descriptor, request, limits):
                 yield Chunk(frame[None].copy(), np.array([float(time_s)]))
     except MediaError as error:
-        raise MediaError(f"{show(path)}: {error}") from error.__cause__
+        raise type(error)(f"{show(path)}: {error}") from error.__cause__
     finally:
         os.close(descriptor)
 
@@ -196,7 +197,8 @@ class _Job:
             while True:
                 header = self._receive(channel, lifeline)
                 if "error" in header:
-                    raise MediaError(str(header["error"])[:500])
+                    kind = PassingError if header.get("passing") is True else MediaError
+                    raise kind(str(header["error"])[:500])
                 if "end" in header:
                     return
                 if "info" in header:
@@ -218,7 +220,7 @@ class _Job:
         ready = poll.poll(max(0.0, self._limits.wall_s - self._waited_s) * 1000)
         self._waited_s += time.monotonic() - begin
         if not ready:
-            raise MediaError(f"decoding it takes longer than {self._limits.wall_s:g} s")
+            raise PassingError(f"decoding it takes longer than {self._limits.wall_s:g} s")
         try:
             message = channel.recv(_MAX_MESSAGE_BYTES)
         except ConnectionResetError:

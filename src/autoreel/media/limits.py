@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autoreel.errors import MediaError
+
 # Formats that hold their own pictures and sound. Playlists, scripts and anything that names other files are left out:
 # `hls`, `concat`, `sdp`, `dash`, `image2` and `lavfi` open other files and addresses.
 CONTAINERS = (
@@ -21,6 +23,10 @@ CODECS = (
     "pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,"
     "pcm_f64be,pcm_s16le_planar,pcm_dvd,pcm_bluray"
 )
+
+
+class PassingError(MediaError):
+    """The disk failed or the time was up: that may not be the file's fault, and another try may go well."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import av.video.stream
 
 from autoreel.errors import MediaError
 from autoreel.media.geometry import Orientation, display_size, orientation_of, sane_aspect
-from autoreel.media.limits import CODECS, CONTAINERS, Limits
+from autoreel.media.limits import CODECS, CONTAINERS, Limits, PassingError
 
 # What escapes PyAV on damaged files, beside its own errors: missing streams and codec contexts (IndexError,
 # AttributeError, TypeError), text that is not UTF-8, sizes that cannot be allocated, times that overflow.
@@ -42,8 +42,15 @@ class NamelessFile:
         self._descriptor = descriptor
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes."""
-        return os.read(self._descriptor, size if size >= 0 else 1 << 20)
+        """Up to `size` bytes.
+
+        Raises:
+            PassingError: the disk cannot give them; FFmpeg hands it through.
+        """
+        try:
+            return os.read(self._descriptor, size if size >= 0 else 1 << 20)
+        except OSError as error:
+            raise PassingError(f"cannot be read: {error.strerror}") from error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte."""
@@ -76,6 +83,8 @@ def opened(descriptor: int, limits: Limits) -> Iterator[tuple[av.container.Input
             container: Any = av.open(
                 NamelessFile(descriptor), mode="r", options=options, metadata_errors="replace", buffer_size=1 << 17
             )
+        except PassingError:
+            raise
         except DAMAGE as error:
             raise MediaError(f"cannot be opened: {reason_of(error)}") from error
         try:
