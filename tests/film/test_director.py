@@ -10,6 +10,7 @@ import pytest
 from autoreel.errors import UsageError
 from autoreel.film.beats import Beats, even_beats
 from autoreel.film.director import direct
+from autoreel.film.kinds import Kind, load_kind
 from autoreel.film.layout import lay_out
 from autoreel.film.storyboard import Canvas, Storyboard
 
@@ -64,9 +65,33 @@ def test_every_label_appears_and_none_twice_in_a_row(title: str | None) -> None:
 
 
 def test_many_labels_make_shots_shorter() -> None:
-    labels = tuple(f"label {i}" for i in range(16))
+    labels = tuple(f"label {i}" for i in range(12))
     shots = _direct(30.0, labels=labels).shots
     assert {shot.label for shot in shots} == set(labels)
+
+
+@pytest.mark.parametrize("name", ["plain", "romance", "ad"])
+def test_the_shortest_shot_of_a_kind_counts_more_than_the_number_of_labels(name: str) -> None:
+    kind = load_kind(name)
+    labels = tuple(f"label {i}" for i in range(40))
+    board = direct(length_s=60, canvas=Canvas(), beats=_beats(), run=RUN, labels=labels, kind=kind)
+    lengths = sorted(shot.length_s or 0 for shot in board.shots)
+    assert lengths[len(lengths) // 10] >= kind.shots_from_s * 0.9
+    assert 60 / len(lengths) < kind.shot_s * 0.9, "shorter than usual all the same"
+
+
+def test_no_dip_leads_into_the_last_shot() -> None:
+    """The music turns from quiet to loud and back all the time; with the usual rule every cut could be a dip."""
+    times = np.arange(0.0, 40.0, 0.5)
+    beats = Beats(times, 120.0, 0, (np.arange(len(times)) // 4 % 2).astype(float), 0.5)
+    kind = Kind(dip_every_s=0.1)
+    found = 0
+    for seed in range(6):
+        shots = direct(length_s=40, canvas=Canvas(), beats=beats, run=RUN, seed=seed, kind=kind).shots
+        kinds = [shot.transition.kind if shot.transition else "cut" for shot in shots]
+        assert kinds[-1] != "dip"
+        found += kinds.count("dip")
+    assert found > 6
 
 
 def test_seeds_differ_and_the_same_seed_gives_the_same_film() -> None:

@@ -20,7 +20,6 @@ from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Titl
 if TYPE_CHECKING:
     from autoreel.film.beats import Beats
 
-SHORTEST_TARGET_S = 1.2
 COST_OF_BEAT = (0.0, 0.6, 0.2, 0.6)  # of a cut on the first, second, ... beat of a bar
 LONGEST_S = 12 * 3600
 TITLE_CARD_FROM_S = 8.0  # a shorter film has its title over the first shot
@@ -108,17 +107,21 @@ def _title(text: str, room: Fraction, is_card: bool, size: float) -> Title:
 def _choose_cuts(
     num_frames: int, rate: Fraction, beats: Beats, min_shots: int, chance: random.Random, kind: Kind
 ) -> list[int]:
-    """Frames at which shots start, from 0, and the film's end; shorter shots when that is needed to have enough."""
+    """Frames at which shots start, from 0, and the film's end.
+
+    Shots are made shorter when that is needed to have enough, but never aim below the kind's shortest: a film with many
+    labels then does without some of them.
+    """
     # Beside real beats a whiff of chance; an even pace would otherwise cut like a clock.
     most = 0.15 if beats.pulse > 0 else 1.2
     jitter = [chance.uniform(0.0, most) for _ in beats.times_s]
     target_s = kind.shot_s
     while True:
-        limits = min(kind.shots_from_s, target_s * 0.75), max(kind.shots_to_s, target_s)
+        limits = min(kind.shots_from_s, target_s), max(kind.shots_to_s, target_s)
         cuts = _cheapest_cuts(num_frames, rate, beats, target_s, limits, jitter)
-        if len(cuts) - 1 >= min_shots or target_s <= SHORTEST_TARGET_S:
+        if len(cuts) - 1 >= min_shots or target_s <= kind.shots_from_s:
             return cuts
-        target_s *= 0.85
+        target_s = max(kind.shots_from_s, target_s * 0.85)
 
 
 def _cheapest_cuts(
@@ -186,6 +189,7 @@ def _transitions(
     names = list(kind.transitions)
     has_mostly_cuts = kind.transitions.get("cut", 0.0) >= 0.5
     transitions: list[Transition | None] = [None]
+    last = len(lengths_s) - 1  # a dip into the last shot would look like the ending, and then not be it
     last_dip_s, joined = 0.0, 0
     for i in range(1, len(lengths_s)):
         at_s = float(cuts[i] / rate)
@@ -197,7 +201,7 @@ def _transitions(
         length_s = chance.choice(kind.transition_lengths_s)
         if has_card and i == 1:
             transitions.append(_transition("fade", 0.8, room_s))
-        elif kind.dip_every_s and turn > 0.35 and at_s - last_dip_s > kind.dip_every_s and lengths_s[-1] < at_s:
+        elif kind.dip_every_s and turn > 0.35 and at_s - last_dip_s > kind.dip_every_s and i < last:
             transitions.append(_transition("dip", 0.6, room_s, kind.dip_color))
             last_dip_s, joined = at_s, 0
         elif drawn == "cut" or (has_mostly_cuts and joined >= MOST_IN_A_ROW):
