@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from autoreel.errors import AutoreelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from autoreel.clip import Frames
     from autoreel.film.renderer import FilmResult
@@ -38,11 +38,11 @@ def film(
     *footage: Path,
     out: MaybeOut = None,
     music: Path | None = None,
-    length: str = "60s",
-    budget: str = "20m",
-    preset: str = "auto",
+    length: str | None = None,
+    budget: str | None = None,
+    preset: str | None = None,
     title: str | None = None,
-    kind: str = "plain",
+    kind: str | None = None,
     seed: int | None = None,
     fit: Fit | None = None,
     fps: float | None = None,
@@ -54,18 +54,18 @@ def film(
     """Make a film: learn from footage, generate new shots, cut them to music. Or render a storyboard again.
 
     The model is kept in a folder beside the film (film.run for film.mp4), the storyboard in film.toml.
-    The same command goes on where it was stopped.
+    The same command goes on where it was stopped. A storyboard that was edited is rendered as it stands.
 
     Args:
         footage: Folders and files with video; or one storyboard (film.toml, film.json) to render again.
         out: The film, film.mp4 when left out. Its ending chooses the format: .mp4, .mov, .mkv, .webm.
         music: A file with sound; its beats decide the cuts.
-        length: Length of the film: 60s, 1m30s, 1:30.
-        budget: Time for training: 20m, 90s, 1h; or steps: "500 steps".
-        preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
+        length: Length of the film: 60s (when left out), 1m30s, 1:30.
+        budget: Time for training: 20m (when left out), 90s, 1h; or steps: "500 steps".
+        preset: Size of the model: tiny (64 px), small (128 px), base (256 px); left out: what this machine can train.
         title: A title at the start.
-        kind: Pace, transitions and look: plain, ad, romance, travel, or a .toml file of your own.
-        seed: The same seed makes the same film.
+        kind: Pace, transitions and look: plain (when left out), ad, romance, travel, or a .toml file of your own.
+        seed: The same seed makes the same film; another one makes another film from the same model.
         fit: What to do with footage of another shape: crop, or letterbox.
         fps: Frames per second; the footage's own when left out.
         run: Folder of the model, to choose its place or to use one again.
@@ -76,32 +76,34 @@ def film(
     from autoreel import preflight
 
     if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
-        target = out or footage[0].with_suffix(".mp4")
-        problems = preflight.check_storyboard(footage[0])
-        preflight.insist(problems + preflight.check_output(target, preflight.FILM_ENDINGS))
-        from autoreel.film.renderer import render
-        from autoreel.generation.clips import make_parent
-
-        make_parent(target)
-        _tell(render(footage[0], None, target, report=note))
+        _film_again(footage[0], out, device, {
+            "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
+            "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
+            "--sample": sample or None,
+        })  # fmt: skip
         return
     target = out or Path("film.mp4")
-    problems = []
+    preset, kind = preset or "auto", kind or "plain"
+    problems: list[AutoreelError] = []
     if sample == bool(footage):
         problems.append(UsageError("give a folder of footage, or --sample to use footage that the program makes"))
-    length_s = _parsed(problems, _duration_s, length)
-    amount = _parsed(problems, _budget, budget)
+    length_s = _parsed(problems, _film_length_s, length or "60s")
+    amount = _parsed(problems, _budget, budget or "20m")
     problems += preflight.check_footage(footage) + preflight.check_wishes(preset, config)
-    problems += preflight.check_music(music) if music is not None else []
-    problems += preflight.check_output(target, preflight.FILM_ENDINGS)
-    problems += preflight.check_folder(run) if run is not None else []
+    problems += preflight.check_training(fps, seed)
+    problems += preflight.check_music(music, length_s) if music is not None else []
+    problems += preflight.check_title(title) if title is not None else []
+    problems += preflight.check_film(target, [*footage, *(path for path in (music, config) if path is not None)])
+    problems += preflight.check_edited(target)
+    problems += preflight.check_folder(run) + preflight.check_apart(run, footage) if run is not None else []
     preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None and amount is not None  # or there would have been a problem
     from autoreel.film.commission import Commission, carry_out
 
     commission = Commission(
-        sources=footage, out=target, run=run, length_s=length_s, budget=amount, music=music, title=title,
-        kind=kind, wishes=_wishes(preset, config, fit, fps, seed), sample=sample, device=device,
+        sources=footage, out=target, run=run, length_s=length_s if length is not None else None, budget=amount,
+        music=music, title=title, kind=kind, wishes=_wishes(preset, config, fit, fps, None), seed=seed, sample=sample,
+        device=device,
     )  # fmt: skip
     made = carry_out(commission, report=note, bars=True)
     note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
@@ -128,6 +130,7 @@ def prepare(
     from autoreel.config import PRESETS, DataConfig, from_mapping
 
     problems: list[AutoreelError] = [] if footage else [UsageError("give a folder of footage")]
+    problems += preflight.check_training(fps, None)
     preflight.insist(problems + preflight.check_footage(footage) + preflight.check_folder(out))
     data = from_mapping(DataConfig, {**PRESETS[preset].data.model_dump(), "fit": fit, "fps": fps}, "prepare")
     from autoreel.data.prepare import prepare as prepare_footage
@@ -173,6 +176,7 @@ def train(
     if not footage and not is_prepared:
         problems.append(UsageError("give a folder of footage, or one that `autoreel prepare` made"))
     problems += preflight.check_wishes(preset, config) + preflight.check_folder(run)
+    problems += preflight.check_training(fps, seed) + ([] if is_prepared else preflight.check_apart(run, footage))
     amount = _parsed(problems, _budget, f"{steps} steps" if steps is not None else budget)
     preflight.insist(problems)
     assert amount is not None  # or there would have been a problem
@@ -226,7 +230,8 @@ def generate(
     num_frames = _num_frames(length_s, opened)
     for number in range(count):
         path = out if count == 1 else numbered(out, number)
-        _write(path, opened, opened.generate_stream(label, num_frames, seed + number, options), num_frames)
+        chunks = opened.generate_stream(label, num_frames, seed + number, options)
+        _write(path, opened, chunks, "generate", num_frames)
 
 
 def continue_(
@@ -259,7 +264,7 @@ def continue_(
     frames = _read(clip, opened)
     made = _num_frames(length_s, opened)
     chunks = opened.continue_stream(frames, made, label, seed, _options(guidance, steps))
-    _write(out, opened, chunks, len(frames) + made)
+    _write(out, opened, chunks, "continue", len(frames) + made)
 
 
 def animate(
@@ -294,7 +299,7 @@ def animate(
     frame = first_frame(picture, size=opened.size, fit=opened.config.data.fit)
     num_frames = _num_frames(length_s, opened)
     chunks = opened.animate_stream(frame, num_frames, label, seed, _options(guidance, steps))
-    _write(out, opened, chunks, num_frames)
+    _write(out, opened, chunks, "animate", num_frames)
 
 
 def rebuild(run: Path, clip: Path, *, out: Out = Path("rebuilt.mp4"), device: Device = "auto") -> None:
@@ -302,7 +307,7 @@ def rebuild(run: Path, clip: Path, *, out: Out = Path("rebuilt.mp4"), device: De
 
     Args:
         run: The run folder.
-        clip: A video.
+        clip: A video, or a picture.
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
         device: Where to compute.
     """
@@ -311,10 +316,9 @@ def rebuild(run: Path, clip: Path, *, out: Out = Path("rebuilt.mp4"), device: De
     from autoreel.media.decode import decode
     from autoreel.media.probe import probe
 
-    length_s = probe(clip).duration_s
-    expected = _num_frames(length_s, opened) if length_s else 1
+    expected = max(1, round((probe(clip).duration_s or 0.0) * opened.rate))  # for the progress alone
     chunks = decode(clip, size=opened.size, fit=opened.config.data.fit, rate=opened.rate)
-    _write(out, opened, opened.rebuild_stream(chunk.frames for chunk in chunks), expected)
+    _write(out, opened, opened.rebuild_stream(chunk.frames for chunk in chunks), "rebuild", expected)
 
 
 def storyboard(
@@ -340,9 +344,10 @@ def storyboard(
     """
     from autoreel import preflight
 
-    problems = preflight.check_output(out, (".toml",))
-    length_s = _parsed(problems, _duration_s, length)
-    problems += preflight.check_music(music) if music is not None else []
+    problems = preflight.check_output(out, (".toml",), [music] if music is not None else [])
+    length_s = _parsed(problems, _film_length_s, length)
+    problems += preflight.check_music(music, length_s) if music is not None else []
+    problems += preflight.check_title(title) if title is not None else []
     preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None  # or there would have been a problem
     from autoreel.film.make import write_storyboard
@@ -375,6 +380,27 @@ def doctor(*, budget: str = "20m", quick: Annotated[bool, Parameter(negative="")
 
 
 # --- what several commands do -----------------------------------------------------------------------------------------
+
+
+def _film_again(storyboard: Path, out: Path | None, device: Device, others: Mapping[str, object]) -> None:
+    """Render a storyboard; it says everything that the other options would."""
+    from autoreel import preflight
+
+    given = [name for name, value in others.items() if value is not None]
+    problems: list[AutoreelError] = []
+    if given:
+        text = f"{', '.join(given)}: not beside a storyboard, which says all of it; edit {storyboard}, or give footage"
+        problems.append(UsageError(text))
+    from autoreel.film.document import film_of
+
+    target = out or film_of(storyboard, preflight.FILM_ENDINGS)
+    problems += preflight.check_storyboard(storyboard, target)
+    preflight.insist(problems + preflight.check_output(target, preflight.FILM_ENDINGS, [storyboard]))
+    from autoreel.film.renderer import render
+    from autoreel.generation.clips import make_parent
+
+    make_parent(target)
+    _tell(render(storyboard, None, target, report=note, device=device))
 
 
 class Notes:
@@ -418,6 +444,14 @@ def _duration_s(text: str) -> float:
     return parse_duration_s(text)
 
 
+def _film_length_s(text: str) -> float:
+    from autoreel.preflight import check_film_length, insist
+
+    length_s = _duration_s(text)
+    insist(check_film_length(length_s))
+    return length_s
+
+
 def _budget(text: str) -> Budget:
     from autoreel.training.budget import Budget
 
@@ -433,7 +467,7 @@ def _wishes(preset: str, config: Path | None, fit: Fit | None, fps: float | None
 def _check_verb(given: Path, what: str, out: Path, length: str) -> float | None:
     from autoreel import preflight
 
-    problems = preflight.check_input(given, what) + preflight.check_output(out, preflight.CLIP_ENDINGS)
+    problems = preflight.check_input(given, what) + preflight.check_output(out, preflight.CLIP_ENDINGS, [given])
     length_s = _parsed(problems, _duration_s, length)
     preflight.insist(problems)
     return length_s
@@ -463,13 +497,13 @@ def _read(clip: Path, run: Run) -> Frames:
     return read_clip(clip, size=run.size, fit=run.config.data.fit, rate=run.rate).frames
 
 
-def _write(path: Path, run: Run, chunks: Iterator[Frames], num_frames: int) -> None:
+def _write(path: Path, run: Run, chunks: Iterator[Frames], verb: str, num_frames: int) -> None:
     from autoreel.generation.clips import write_clip
     from autoreel.training.progress import display
 
     with display(None) as shown:
         told = partial(shown.update, path.name)
-        write_clip(path, chunks, size=run.size, rate=run.rate, num_frames=num_frames, report=told)
+        write_clip(path, chunks, verb=verb, size=run.size, rate=run.rate, num_frames=num_frames, report=told)
     print(path)
 
 

@@ -6,6 +6,7 @@ A check answers with the errors it finds instead of raising the first. Nothing h
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from autoreel.errors import AutoreelError, ConfigError, FootageError, MediaError
 FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
 CLIP_ENDINGS = (*FILM_ENDINGS, ".gif", ".png")
 MAX_LOOKED_AT = 100_000  # files; a folder with more has surely been meant
+SHORTEST_FILM_S = 0.5  # two frames of the slowest footage there is reason to expect
+LONGEST_FILM_S = 12 * 3600.0
+CHECK_RATE_HZ = 8000  # music is read to its end for damage; it need not sound well
 
 
 class PreflightError(AutoreelError):
@@ -53,6 +57,11 @@ def check_footage(sources: Sequence[Path]) -> list[AutoreelError]:
             problems.append(
                 FootageError(f"{source}: no video in it; it can hold mp4, mov, mkv, webm, avi, mpg, gif, or pictures")
             )
+        elif source.is_file() and source.suffix.lower() not in suffixes:
+            boards = "; a storyboard is rendered by itself" if source.suffix.lower() in (".toml", ".json") else ""
+            problems.append(FootageError(
+                f"{source}: its name is none of a video or picture, such as clip.mp4, .mov, .mkv, .webm or .png{boards}"
+            ))
     return problems
 
 
@@ -65,29 +74,105 @@ def check_input(path: Path, what: str) -> list[AutoreelError]:
     return [] if os.access(path, os.R_OK) else [MediaError(f"{path}: no permission to read it ({what})")]
 
 
-def check_music(path: Path) -> list[AutoreelError]:
-    """The file is there and has sound; it is opened in the jail."""
+def check_music(path: Path, length_s: float | None) -> list[AutoreelError]:
+    """The file is there and has sound, whole as far as the film will use it; it is opened in the jail.
+
+    Args:
+        path: of the music.
+        length_s: of the film; None when that is not known.
+    """
     problems = check_input(path, "music")
     if problems:
         return problems
+    from autoreel.media.decode import read_sound
     from autoreel.media.probe import probe
 
     try:
-        info = probe(path)
+        if not probe(path).has_sound:
+            return [MediaError(f"{path}: no sound in it; give a file with music, such as song.mp3")]
+        if length_s is not None:
+            read_sound(path, sample_rate_hz=CHECK_RATE_HZ, channels=1, end_s=min(length_s, LONGEST_FILM_S))
     except AutoreelError as error:
         return [error]
-    return [] if info.has_sound else [MediaError(f"{path}: no sound in it; give a file with music, such as song.mp3")]
+    return []
 
 
-def check_storyboard(path: Path) -> list[AutoreelError]:
-    """A storyboard can be read and has no problems of its own."""
+def check_storyboard(path: Path, out: Path) -> list[AutoreelError]:
+    """A storyboard has no problems of its own, what it names is there, and the film replaces none of it."""
     from autoreel.film.document import load_storyboard
+    from autoreel.film.preflight import check_sources, inputs_of, problems_of_places
 
     try:
-        load_storyboard(path)
+        board = load_storyboard(path)
+        check_sources(board, None, str(path))
     except ConfigError as error:
         return [error]
+    # The record of the same name is what `film film.json` renders; it is written anew.
+    return [*problems_of_places(out, inputs_of(board))]
+
+
+def check_edited(out: Path) -> list[AutoreelError]:
+    """The storyboard beside a film, where somebody edited it: it is what will be rendered."""
+    from autoreel.film.document import beside, is_edited
+
+    path = beside(out, ".toml")
+    return check_storyboard(path, out) if is_edited(path) else []
+
+
+def check_film(out: Path, inputs: Iterable[Path]) -> list[AutoreelError]:
+    """A film can be written, and replaces nothing but an earlier film.
+
+    Args:
+        out: the film.
+        inputs: files and folders that it is made of.
+    """
+    from autoreel.film.preflight import problems_of_places
+
+    return [*check_output(out, FILM_ENDINGS), *problems_of_places(out, inputs)]
+
+
+def check_film_length(length_s: float) -> list[AutoreelError]:
+    """The length can be that of a film."""
+    if SHORTEST_FILM_S <= length_s <= LONGEST_FILM_S:
+        return []
+    return [UsageError(f"a film of {length_s:g} s is not possible; give a length from half a second to 12 hours")]
+
+
+def check_title(title: str) -> list[AutoreelError]:
+    """The title says something, is not too long, and the font has its letters."""
+    from autoreel.film.storyboard import MAX_TITLE
+    from autoreel.media.titles import missing_letters
+
+    if not title.strip():
+        return [UsageError("the title is empty; give it words, or leave --title out")]
+    if len(title) > MAX_TITLE:
+        return [UsageError(f"the title has {len(title)} letters; it can have {MAX_TITLE}")]
+    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in title):
+        return [UsageError("the title has characters in it that cannot be shown; leave them out")]
+    missing = missing_letters(title)
+    if missing:
+        shown = " ".join(missing[:8])
+        return [UsageError(
+            f"the bundled font has no letter for {shown} of the title; leave --title out, and give the title in the "
+            "storyboard, with a 'font' that has it"
+        )]  # fmt: skip
     return []
+
+
+def check_training(fps: float | None, seed: int | None) -> list[AutoreelError]:
+    """Numbers that a config would refuse."""
+    from autoreel.config import DataConfig, TrainingConfig, from_mapping
+
+    problems: list[AutoreelError] = []
+    try:
+        from_mapping(DataConfig, {"fps": fps}, "")
+    except ConfigError:
+        problems.append(UsageError(f"--fps {fps:g} is not possible; give frames per second above 0 and up to 120"))
+    try:
+        from_mapping(TrainingConfig, {"seed": seed or 0}, "")
+    except ConfigError:
+        problems.append(UsageError(f"--seed {seed} is not possible; give a number from 0 to {2**31 - 1}"))
+    return problems
 
 
 def check_kind(name: str) -> list[AutoreelError]:
@@ -101,14 +186,24 @@ def check_kind(name: str) -> list[AutoreelError]:
     return []
 
 
-def check_output(path: Path, endings: Sequence[str]) -> list[AutoreelError]:
-    """The name's ending is one that can be written, and the folder takes files."""
-    problems: list[AutoreelError] = []
+def check_output(path: Path, endings: Sequence[str], inputs: Iterable[Path] = ()) -> list[AutoreelError]:
+    """The name's ending is one that can be written, the folder takes files, and nothing that is read is replaced.
+
+    Args:
+        path: of the output.
+        endings: allowed.
+        inputs: files and folders that are read.
+    """
+    from autoreel.generation.clips import what_would_be_lost
+
+    problems: list[AutoreelError] = [*what_would_be_lost(path, inputs)]
     # The text decides: a name that ends with a slash, or has a number in it, stands for a folder of pictures.
     if path.suffix.lower() not in endings:
         problems.append(UsageError(f"{path}: the name's ending chooses the format; use {', '.join(endings)}"))
     if path.is_dir():
         problems.append(OutputError(f"cannot write {path}: it is a folder; give a file name"))
+    if ".png" in endings and path.suffix.lower() == ".png" and ("%" not in path.name or not path.parent.name):
+        problems.append(UsageError(f"{path}: pictures go into a folder of their own; write frames/%05d.png"))
     return problems + check_folder(path.absolute().parent)
 
 
@@ -122,6 +217,13 @@ def check_folder(folder: Path) -> list[AutoreelError]:
     if not os.access(there, os.W_OK | os.X_OK):
         return [OutputError(f"cannot write {folder}: no permission to write there; choose another place")]
     return []
+
+
+def check_apart(run: Path, footage: Sequence[Path]) -> list[AutoreelError]:
+    """A run folder, which gets clips in it as it trains, does not lie within the footage."""
+    from autoreel.generation.clips import what_would_be_lost
+
+    return [*what_would_be_lost(run, footage)]
 
 
 def check_wishes(preset: str, config: Path | None) -> list[AutoreelError]:

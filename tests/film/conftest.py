@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from autoreel.clip import Frames
+from autoreel.config import Config
 
 
 class StripedRun:
@@ -15,6 +16,7 @@ class StripedRun:
 
     def __init__(self, size: tuple[int, int] = (32, 32), rate: Fraction = Fraction(25)) -> None:
         self.labels, self.size, self.rate = ("red", "green", "blue"), size, rate
+        self.config = Config()
         self.asked: list[tuple[str, str | None, int, int]] = []
 
     def _frames(self, label: str | None, num_frames: int, seed: int) -> Iterator[Frames]:

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from autoreel.clip import Frames, Sound
-from autoreel.config import Config
-from autoreel.errors import ConfigError, MediaError, RunError, UsageError
+from autoreel.config import Config, DataConfig, dump_config
+from autoreel.errors import ConfigError, MediaError, OutputError, RunError, UsageError
 from autoreel.film import batches
 from autoreel.film.document import load_storyboard, save_storyboard
 from autoreel.film.make import canvas_for, make_film
@@ -244,16 +244,109 @@ def test_a_record_of_another_model_says_so(tmp_path: Path, striped_run: Any, run
     assert "trained on since" in lines[0] and "numpy 0.1 is now" in lines[1]
 
 
-def test_an_edited_storyboard_is_kept_and_rendered(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
+def test_an_edited_storyboard_is_what_is_rendered(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
     out = tmp_path / "film.mp4"
     made = make_film(striped_run, run_folder, out, length_s=2)
     edited = made.storyboard.read_text() + '[[shots]]\nverb = "card"\nlength_s = 1\n'
     made.storyboard.write_text(edited)
     assert render(made.storyboard, striped_run, out).num_frames == 75
     lines: list[str] = []
-    other = make_film(striped_run, run_folder, out, length_s=2, report=lines.append)
-    assert other.storyboard == tmp_path / "film-2.toml" and made.storyboard.read_text() == edited
-    assert any("film.toml was edited and stays" in line for line in lines)
+    again = make_film(striped_run, run_folder, out, length_s=2, title="Another", report=lines.append)
+    assert again.storyboard == made.storyboard and made.storyboard.read_text() == edited
+    assert again.result.num_frames == 75
+    assert lines[0] == (
+        "storyboard: film.toml was edited and is rendered as it stands (3.00 s, no music), "
+        "not with --length 2s and --title 'Another'; rename it to have a new one written"
+    )
+    made.storyboard.write_text(edited + "wrong = 1\n")
+    with pytest.raises(ConfigError, match="unknown key 'wrong'"):
+        make_film(striped_run, run_folder, out, length_s=2)
+
+
+def test_a_file_that_only_has_the_storyboards_name_stays(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
+    (tmp_path / "film.toml").write_text('preset = "tiny"\n')
+    made = make_film(striped_run, run_folder, tmp_path / "film.mp4", length_s=1)
+    assert made.storyboard == tmp_path / "film-2.toml"
+    assert (tmp_path / "film.toml").read_text() == 'preset = "tiny"\n'
+
+
+def test_nothing_of_other_people_is_replaced(tmp_path: Path, striped_run: Any) -> None:
+    source = _video(tmp_path / "blue.mp4")
+    before = source.read_bytes()
+    board = _board(tmp_path, [{"verb": "material", "source": str(source), "length_s": 1}])
+    for link in (source, tmp_path / "link.mp4"):
+        if link != source:
+            link.symlink_to(source)
+        with pytest.raises(OutputError, match=r"would replace .*blue\.mp4, which is read"):
+            render(board, striped_run, link)
+    assert source.read_bytes() == before
+    (tmp_path / "photo.json").write_text('{"camera": 1}')
+    with pytest.raises(OutputError, match=r"photo\.json: a file of that name is there and is not the record of a film"):
+        render(_board(tmp_path, [{"length_s": 1}]), striped_run, tmp_path / "photo.mp4")
+    assert (tmp_path / "photo.json").read_text() == '{"camera": 1}' and not (tmp_path / "photo.mp4").exists()
+    assert not striped_run.asked
+
+
+def test_a_percent_sign_is_a_letter_of_a_films_name(tmp_path: Path, striped_run: Any) -> None:
+    result = render(_board(tmp_path, [{"length_s": 0.2}]), striped_run, tmp_path / "50%.mp4")
+    assert result.record == tmp_path / "50%.json" and result.path.is_file()
+
+
+@pytest.mark.parametrize(("count", "length_s"), [(25, 1.08), (50, 2.1)])
+def test_a_rebuilt_clip_that_ends_a_little_early_is_held(
+    tmp_path: Path, striped_run: Any, count: int, length_s: float
+) -> None:
+    source = str(_video(tmp_path / "blue.mp4", count))
+    board = _board(tmp_path, [{"verb": "rebuild", "source": source, "length_s": length_s}])
+    assert render(board, striped_run, tmp_path / "film.mp4").num_frames == round(length_s * 25)
+    board = _board(tmp_path, [{"verb": "rebuild", "source": source, "length_s": length_s + 0.5}])
+    with pytest.raises(MediaError, match=r"shot 1: .*blue.mp4 ends 0\.\d+ s before the shot does; shorten"):
+        render(board, striped_run, tmp_path / "film.mp4")
+
+
+def test_what_a_model_is_given_is_fitted_as_its_footage_was(tmp_path: Path, striped_run: Any) -> None:
+    """A wide clip: letterboxed, it gets dark bars."""
+    frames = np.zeros((10, 32, 128, 3), np.uint8)
+    frames[..., BLUE] = 255
+    with VideoWriter(tmp_path / "wide.mp4", (32, 128), Fraction(25), quality=4) as writer:
+        writer.write(frames)
+    striped_run.continue_stream = lambda given, num_frames, label, seed: iter([given, given[:1].repeat(num_frames, 0)])
+    striped_run.animate_stream = lambda picture, num_frames, label, seed: iter([picture[None].repeat(num_frames, 0)])
+    source = str(tmp_path / "wide.mp4")
+    shots = [{"verb": verb, "source": source, "length_s": 0.2} for verb in ("rebuild", "animate", "continue")]
+    for fit, dark in (("crop", False), ("letterbox", True)):
+        striped_run.config = Config(data=DataConfig.model_validate({"fit": fit}))
+        made = _frames(render(_board(tmp_path, shots), striped_run, tmp_path / f"{fit}.mp4", keep_shots=False))
+        for start in (1, 6, 11):
+            # The canvas crops the model's square picture to 4:3, so that a part of its bars stays.
+            assert bool(made[start, 2, 32, BLUE] < 60) == dark, (fit, start)
+
+
+def test_how_a_run_samples_is_a_part_of_what_makes_a_shot(tmp_path: Path, striped_run: Any) -> None:
+    config = Config()
+    folder = RunFolder.create(tmp_path / "run", config)
+    folder.save_weights("codec.safetensors", {"weight": torch.zeros(1)}, {})
+    board, out = _board(tmp_path, [{"length_s": 0.6}]), tmp_path / "film.mp4"
+    assert render(board, striped_run, out).num_made == 1
+    assert render(board, striped_run, out).num_kept == 1
+    more_steps = config.model_copy(update={"prior": config.prior.model_copy(update={"steps": 20})})
+    (tmp_path / "run" / "config.toml").write_text(dump_config(more_steps))
+    lines: list[str] = []
+    assert render(out.with_suffix(".json"), striped_run, out, report=lines.append).num_made == 1
+    assert "or its config changed" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("verbs", "words"),
+    [(["rebuild"], "Repainted"), (["generate"], "AI-generated"), (["rebuild", "generate"], "Partly AI-generated")],
+)
+def test_a_film_says_how_it_was_made(tmp_path: Path, striped_run: Any, verbs: list[str], words: str) -> None:
+    source = str(_video(tmp_path / "blue.mp4"))
+    shots = [{"verb": v, "length_s": 0.4, **({"source": source} if v == "rebuild" else {})} for v in verbs]
+    result = render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4")
+    with av.open(str(result.path)) as file:
+        assert file.metadata["comment"].startswith(words)
+    assert json.loads(result.record.read_text())["ai_generated"]
 
 
 def test_beats_count_on_the_music(tmp_path: Path, striped_run: Any) -> None:
@@ -333,8 +426,8 @@ def test_an_ending_that_is_no_film(tmp_path: Path, striped_run: Any) -> None:
 
 def test_single_pictures(tmp_path: Path, striped_run: Any) -> None:
     result = render(_board(tmp_path, [{"length_s": 0.2}]), striped_run, tmp_path / "frames" / "%05d.png")
-    assert len(list((tmp_path / "frames").glob("*.png"))) == 5
-    assert result.record.is_file()
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [f"{i:05d}.png" for i in range(5)]
+    assert result.record == tmp_path / "frames.json" and result.record.is_file()
 
 
 @pytest.mark.parametrize(

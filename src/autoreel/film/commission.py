@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autoreel.errors import UsageError
-from autoreel.film.make import MadeFilm, make_film
-from autoreel.film.renderer import beside
+from autoreel.film.document import beside
+from autoreel.film.make import DEFAULT_LENGTH_S, MadeFilm, make_film
 from autoreel.generation.clips import make_parent
 from autoreel.runs import RunFolder
 from autoreel.training.begin import Wishes, open_run, prepare_into
@@ -28,12 +28,13 @@ class Commission:
         sources: files and folders of footage; none with `sample`.
         out: the film's file.
         run: the run folder; None is beside the film: `film.run` for `film.mp4`.
-        length_s: of the film, seconds.
+        length_s: of the film, seconds; None for a minute.
         budget: of the training.
-        wishes: about the model.
+        wishes: about the model; their seed is that of its training.
         music: a file with sound; None for a silent film (with `sample`: music is made too).
         title: shown at the start.
         kind: of film: pace, transitions, look; a name or a person's own file.
+        seed: of the film, and of the training where that begins with this film; None takes the training's.
         sample: learn from footage that the program renders itself.
         device: "auto", "cpu" or "cuda".
     """
@@ -41,12 +42,13 @@ class Commission:
     sources: tuple[Path, ...]
     out: Path
     run: Path | None = None
-    length_s: float = 60.0
+    length_s: float | None = None
     budget: Budget = field(default_factory=lambda: Budget(seconds=1200.0))
     wishes: Wishes = field(default_factory=Wishes)
     music: Path | None = None
     title: str | None = None
     kind: str = "plain"
+    seed: int | None = None
     sample: bool = False
     device: str = "auto"
 
@@ -71,11 +73,14 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
         raise UsageError("give a folder of footage, or --sample to use footage that the program makes, not both")
     say = report or (lambda line: None)
     wishes, budget = commission.wishes, commission.budget
+    if wishes.seed is None and not is_begun(commission.run_path):
+        wishes = replace(wishes, seed=commission.seed)
     make_parent(commission.out)
     folder = open_run(commission.run_path, wishes, budget, device=commission.device, report=say)
+    training_seed = folder.config.training.seed
     sources, music = commission.sources, commission.music
-    if commission.sample:
-        sources, music = _make_sample(folder, music, commission.length_s, wishes.seed or 0, say)
+    if commission.sample:  # always the same for a run, whatever films are made of it
+        sources, music = _make_sample(folder, music, commission.length_s or DEFAULT_LENGTH_S, training_seed, say)
     store = prepare_into(folder, sources, report=say)
 
     from autoreel.generation.run import Run  # torch, from here on
@@ -85,9 +90,14 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
     train(begin(folder.root, store), store, budget=budget, report=shown, device=commission.device)
     return make_film(
         Run.open(folder.root, device=commission.device), folder.root, commission.out, music=music,
-        length_s=commission.length_s, title=commission.title, seed=wishes.seed or 0,
-        kind=commission.kind, report=say,
+        length_s=commission.length_s, title=commission.title, kind=commission.kind,
+        seed=training_seed if commission.seed is None else commission.seed, device=commission.device, report=say,
     )  # fmt: skip
+
+
+def is_begun(run_path: Path) -> bool:
+    """Whether an earlier call began a run there."""
+    return (run_path / "run.json").exists()
 
 
 def _make_sample(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ def load_storyboard(path: Path) -> Storyboard:
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
+    storyboard: Mapping[str, Any] = _read_record(path)["storyboard"]
+    return storyboard
+
+
+def _read_record(path: Path) -> Mapping[str, Any]:
+    """The record of a film, with a storyboard in it that may be wrong."""
     try:
         if path.stat().st_size > 16 * MAX_CONFIG_BYTES:
             raise ConfigError(["too large for the record of a film"], str(path))
@@ -50,10 +57,55 @@ def _read_json(path: Path) -> Mapping[str, Any]:
         raise ConfigError([f"cannot be read: {error.strerror}"], str(path)) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError([f"not valid JSON: {error}"], str(path)) from None
-    storyboard = record.get("storyboard") if isinstance(record, dict) else None
-    if not isinstance(storyboard, dict):
+    if not isinstance(record, dict) or not isinstance(record.get("storyboard"), dict):
         raise ConfigError(["has no storyboard in it; give the film.json or film.toml beside a film"], str(path))
-    return storyboard
+    return record
+
+
+def beside(out: Path, suffix: str) -> Path:
+    """The file of the same name beside a film: `film.json`; for single pictures `film/%05d.png` beside their folder."""
+    if out.suffix.lower() == ".png":
+        out = out.parent
+    return out.with_name(f".{out.stem}{suffix}") if suffix == ".shots" else out.with_suffix(suffix)
+
+
+def film_of(path: Path, endings: Sequence[str]) -> Path:
+    """The film that a storyboard is rendered to when nobody says where.
+
+    Args:
+        path: `film.json`, whose film is named in it; or `film.toml`, whose film is the one of that name beside it.
+        endings: of films.
+
+    Returns:
+        Beside the storyboard; `film.mp4` when nothing speaks for another ending.
+    """
+    if path.suffix.lower() == ".json":
+        try:
+            named = Path(str(_read_record(path).get("film", ""))).name
+        except ConfigError:  # told when the storyboard in it is read
+            named = ""
+        return path.with_name(named) if Path(named).suffix.lower() in endings else path.with_suffix(".mp4")
+    there = [film for ending in endings if (film := path.with_suffix(ending)).is_file()]
+    return there[0] if len(there) == 1 else path.with_suffix(".mp4")
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is the record of a film."""
+    try:
+        return "record" in _read_record(path)
+    except ConfigError:
+        return False
+
+
+def is_edited(path: Path) -> bool:
+    """Whether a storyboard stands there that somebody wrote or edited, be it without mistakes or not."""
+    if not path.is_file() or _is_as_written(path):
+        return False
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False  # something else, which has that name
+    return _MARK.strip() in text or re.search(r"^\s*\[\[\s*shots\s*\]\]", text, re.MULTILINE) is not None
 
 
 def storyboard_text(storyboard: Storyboard, path: Path) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from autoreel.film.beats import even_beats
 from autoreel.film.director import direct
-from autoreel.film.document import save_storyboard
+from autoreel.film.document import beside, is_edited, load_storyboard, save_storyboard
 from autoreel.film.kinds import load_kind
-from autoreel.film.renderer import FilmResult, Report, beside, read_beats, render
+from autoreel.film.renderer import FilmResult, Report, read_beats, render
 from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
 
+DEFAULT_LENGTH_S = 60.0
 LONGEST_SIDE_PX = 1920
 # Models of few pixels are enlarged more: up to this height, this many times.
 ENLARGED = ((64, 8), (128, 6), (256, 4), (512, 2))
@@ -33,35 +34,68 @@ def make_film(
     out: Path,
     *,
     music: Path | None = None,
-    length_s: float = 60.0,
+    length_s: float | None = None,
     title: str | None = None,
     seed: int = 0,
     kind: str = "plain",
+    device: str = "auto",
     report: Report | None = None,
 ) -> MadeFilm:
-    """Write a storyboard and render it.
+    """Write a storyboard and render it. One that somebody edited is rendered as it stands.
 
     Args:
         run: the trained run.
         run_path: its folder.
         out: the film's file; the storyboard stands beside it as `.toml`, the record as `.json`.
         music: a file with sound, or None for a silent film.
-        length_s: of the film, met to the frame.
+        length_s: of the film, met to the frame; None for a minute.
         title: shown at the start.
         seed: the same seed gives the same film.
         kind: of film: one of `kinds.known_kinds()`, or a person's own file.
+        device: for the run that an edited storyboard names, where that is another.
         report: told in single lines what happens.
 
     Raises:
         UsageError: a length that cannot be a film.
+        ConfigError: an edited storyboard with problems.
         MediaError: the music cannot be read.
         OutputError: the film cannot be written.
     """
+    path = beside(out, ".toml")
+    if is_edited(path):
+        board = load_storyboard(path)
+        is_own = board.run is None or Path(board.run).resolve() == run_path.resolve()
+        if report is not None:
+            report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run))
+        return MadeFilm(render(path, run if is_own else None, out, report=report, device=device), path)
     storyboard = write_storyboard(
-        run, run_path, beside(out, ".toml"), music=music, length_s=length_s, title=title, seed=seed, kind=kind,
-        report=report,
+        run, run_path, path, music=music, length_s=DEFAULT_LENGTH_S if length_s is None else length_s, title=title,
+        seed=seed, kind=kind, report=report,
     )
     return MadeFilm(render(storyboard, run, out, report=report), storyboard)
+
+
+def _what_is_rendered(
+    board: Storyboard, path: Path, length_s: float | None, music: Path | None, title: str | None, run: str | None
+) -> str:
+    """One line: what an edited storyboard says, and which wishes are not followed because of it."""
+    lengths = [shot.length_s for shot in board.shots if shot.length_s is not None]
+    total_s = sum(lengths) if len(lengths) == len(board.shots) else None
+    file = Path(board.music.file) if board.music is not None else None
+    ignored = []
+    if length_s is not None and (total_s is None or abs(total_s - length_s) > float(1 / board.canvas.rate)):
+        ignored.append(f"--length {length_s:g}s")
+    if music is not None and (file is None or file.resolve() != music.resolve()):
+        ignored.append(f"--music {music}")
+    if title is not None and title not in [entry.text for entry in board.titles]:
+        ignored.append(f"--title {title!r}")
+    said = [f"{total_s:.2f} s" if total_s is not None else "", file.name if file is not None else "no music"]
+    said += [f"shots from {run}"] if run is not None else []
+    besides = f", not with {' and '.join(ignored)}" if ignored else ""
+    return (
+        f"storyboard: {path.name} was edited and is rendered as it stands ({', '.join(filter(None, said))}){besides}; "
+        "rename it to have a new one written"
+    )
 
 
 def write_storyboard(
@@ -70,7 +104,7 @@ def write_storyboard(
     path: Path,
     *,
     music: Path | None = None,
-    length_s: float = 60.0,
+    length_s: float = DEFAULT_LENGTH_S,
     title: str | None = None,
     seed: int = 0,
     kind: str = "plain",
@@ -96,7 +130,7 @@ def compose_storyboard(
     run_path: Path,
     *,
     music: Path | None = None,
-    length_s: float = 60.0,
+    length_s: float = DEFAULT_LENGTH_S,
     title: str | None = None,
     seed: int = 0,
     kind: str = "plain",

@@ -1,13 +1,16 @@
-"""What can be known to be wrong before a film is rendered: missing files, unknown labels. All of it at once."""
+"""What can be known to be wrong before a film is rendered: missing files, unknown labels, files it would replace."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoreel.config import nearest
-from autoreel.errors import ConfigError
+from autoreel.errors import ConfigError, OutputError
+from autoreel.film.document import beside, is_record
 from autoreel.film.storyboard import Shot, Storyboard
+from autoreel.generation.clips import what_would_be_lost
 
 if TYPE_CHECKING:
     from autoreel.film.sources import FilmRun
@@ -34,6 +37,40 @@ def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> No
             problems += [f"title {number}: {text}" for text in _missing("font", title.font)]
     if problems:
         raise ConfigError(problems, where)
+
+
+def check_places(storyboard: Storyboard, out: Path) -> None:
+    """See that a film, and the record beside it, replace nothing but an earlier film.
+
+    Raises:
+        OutputError: the first problem.
+    """
+    for problem in problems_of_places(out, inputs_of(storyboard)):
+        raise problem
+
+
+def problems_of_places(out: Path, inputs: Iterable[Path]) -> list[OutputError]:
+    """What a film would replace that it must not.
+
+    Args:
+        out: the film's file.
+        inputs: files and folders it is made of.
+    """
+    record = beside(out, ".json")
+    given = list(inputs)
+    problems = what_would_be_lost(out, given) + what_would_be_lost(record, given)
+    if not problems and record.exists() and not is_record(record):
+        reason = "a file of that name is there and is not the record of a film; choose another name for the film"
+        problems.append(OutputError(f"cannot write {record}: {reason}"))
+    return problems
+
+
+def inputs_of(storyboard: Storyboard) -> list[Path]:
+    """The files that a storyboard names."""
+    music = [storyboard.music.file] if storyboard.music is not None else []
+    return [Path(name) for name in (
+        *(shot.source for shot in storyboard.shots), *music, *(title.font for title in storyboard.titles)
+    ) if name is not None]  # fmt: skip
 
 
 def _problems_of(shot: Shot, run: FilmRun | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +12,7 @@ from typing import Any
 from autoreel.errors import RunError
 from autoreel.film.layout import Layout, Placed
 from autoreel.film.storyboard import Storyboard, plain_values
+from autoreel.generation.clips import NOTICES
 from autoreel.runs import RunFolder, atomic_write_text
 
 RECORD_VERSION = 1
@@ -19,18 +21,19 @@ KIND_OF_VERB = {
     "material": "original", "still": "original", "card": "plain",
 }  # fmt: skip
 NOTICE = {
-    "generated": "AI-generated: every picture in it was made by a model with autoreel.",
+    "generated": NOTICES["generate"],
+    "rebuilt": NOTICES["rebuild"],
     "mixed": "Partly AI-generated with autoreel: the record beside this file tells the generated seconds from others.",
     "original": "Edited with autoreel; no picture in it was made by a model.",
 }
 
 
 def kind_of_film(storyboard: Storyboard) -> str:
-    """`generated`, `mixed` or `original`."""
+    """`generated`, `rebuilt`, `mixed` or `original`."""
     kinds = {KIND_OF_VERB[shot.verb] for shot in storyboard.shots} - {"plain"}
     if kinds <= {"original"}:
         return "original"
-    return "generated" if kinds <= {"generated"} else "mixed"
+    return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def metadata(storyboard: Storyboard) -> dict[str, str]:
@@ -42,14 +45,24 @@ def metadata(storyboard: Storyboard) -> dict[str, str]:
 
 
 def hash_of_run(storyboard: Storyboard) -> str | None:
-    """The hash of the weights a film is made with; None when the storyboard's run is not a run folder on this disk."""
+    """The hash of the weights a film is made with, and of how its run samples with them.
+
+    Returns:
+        None when the storyboard's run is not a run folder on this disk, or has no weights.
+    """
     if storyboard.run is None:
         return None
     try:
-        weights = RunFolder.open(Path(storyboard.run)).manifest.weights
+        folder = RunFolder.open(Path(storyboard.run))
+        weights, config = folder.manifest.weights, folder.config
     except RunError:
         return None
-    return "+".join(weights[name].sha256 or "" for name in sorted(weights)) or None
+    if not weights:
+        return None
+    # A person may edit these in the run's config.toml; all else there has gone into the weights.
+    sampling = [config.prior.steps, config.prior.guidance, config.prior.context_noise, config.prior.window]
+    settings = hashlib.sha256(json.dumps([*sampling, config.data.fit]).encode()).hexdigest()
+    return "+".join([*(weights[name].sha256 or "" for name in sorted(weights)), settings[:16]])
 
 
 def record(
@@ -62,7 +75,7 @@ def record(
         layout: its timeline.
         film: the film's file.
         path: where the record will stand; paths in it are relative to that place.
-        run_hash: of the weights.
+        run_hash: as `hash_of_run` gives it.
         wall_s: how long the rendering took.
     """
     return {
@@ -94,12 +107,12 @@ def differences(path: Path, run_hash: str | None) -> list[str]:
 
     Args:
         path: the record, already read once as a storyboard.
-        run_hash: of the weights as they are now.
+        run_hash: as `hash_of_run` gives it now.
     """
     before = json.loads(path.read_text(encoding="utf-8"))
     lines = []
     if before.get("run_hash") not in (None, run_hash):
-        lines.append("the run was trained on since this film was made: its pictures will differ")
+        lines.append("the run was trained on since this film was made, or its config changed: its pictures will differ")
     now, then = versions(), before.get("versions") or {}
     changed = [f"{name} {then[name]} is now {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
     if changed:

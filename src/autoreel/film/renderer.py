@@ -25,9 +25,9 @@ from autoreel.film.batches import make_shots
 from autoreel.film.beats import Beats, track_beats
 from autoreel.film.cache import ShotCache
 from autoreel.film.composer import Composer
-from autoreel.film.document import load_storyboard
+from autoreel.film.document import beside, load_storyboard
 from autoreel.film.layout import Layout, lay_out
-from autoreel.film.preflight import check_sources
+from autoreel.film.preflight import check_places, check_sources
 from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import Storyboard, Title, needs_run
 from autoreel.media.decode import read_sound
@@ -71,6 +71,7 @@ def render(
     *,
     report: Report | None = None,
     keep_shots: bool = True,
+    device: str = "auto",
 ) -> FilmResult:
     """Render a film.
 
@@ -80,6 +81,7 @@ def render(
         out: the film's file; its ending chooses the format.
         report: told in one line, about every two seconds, how far it is.
         keep_shots: keep the model's frames in a hidden folder beside the film, for the next rendering.
+        device: that a run is opened on, "auto", "cpu" or "cuda".
 
     Returns:
         What was made. The film has exactly its length times its rate frames.
@@ -87,7 +89,8 @@ def render(
     Raises:
         ConfigError: the storyboard, or what it names, has problems; all of them.
         MediaError: material that cannot be read or ends too early.
-        OutputError: the film cannot be written; nothing stands under its name then.
+        OutputError: the film cannot be written; nothing stands under its name then. Or it would replace something that
+            it is made of, or its record a file that is none.
     """
     started_s = time.monotonic()
     where = str(storyboard) if isinstance(storyboard, Path) else "storyboard"
@@ -97,8 +100,9 @@ def render(
         for line in provenance.differences(storyboard, run_hash):
             report(line)
     if run is None and any(needs_run(shot) for shot in board.shots):
-        run = _open_run(Path(str(board.run)))
+        run = _open_run(Path(str(board.run)), device)
     check_sources(board, run, where)
+    check_places(board, out)
     layout = lay_out(board, _beats_s(board))
     titles = _Titles(board, layout, where)
     cache = ShotCache(beside(out, ".shots") if keep_shots else None)
@@ -131,17 +135,10 @@ def render(
     )
 
 
-def beside(out: Path, suffix: str) -> Path:
-    """The file of the same name beside a film; for a film of single pictures, `film` within their folder."""
-    if "%" in out.name:
-        out = out.with_name("film")
-    return out.with_name(f".{out.stem}{suffix}") if suffix == ".shots" else out.with_suffix(suffix)
-
-
-def _open_run(path: Path) -> FilmRun:
+def _open_run(path: Path, device: str) -> FilmRun:
     from autoreel.generation.run import Run
 
-    return Run.open(path)
+    return Run.open(path, device)
 
 
 def read_beats(music: Path, start_s: float, length_s: float) -> Beats:

@@ -17,11 +17,12 @@ import numpy as np
 from PIL import Image
 
 from autoreel.clip import Frames
+from autoreel.config import Config
 from autoreel.errors import ConfigError, MediaError, RunError
 from autoreel.film.effects import ReverseEffect, SpeedEffect
 from autoreel.film.layout import Placed
 from autoreel.film.storyboard import Canvas, Shot
-from autoreel.media.decode import decode
+from autoreel.media.decode import decode, first_frame
 from autoreel.media.probe import probe
 
 CONTEXT_S = 2.0  # of a clip that a shot continues
@@ -38,6 +39,8 @@ class FilmRun(Protocol):
     def size(self) -> tuple[int, int]: ...
     @property
     def rate(self) -> Fraction: ...
+    @property
+    def config(self) -> Config: ...
 
     def generate_stream(self, label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]: ...
     def generate_batch(self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]) -> Frames: ...
@@ -114,33 +117,60 @@ def open_source(
     if run is None:
         raise RunError(f"shot {placed.number}: verb '{shot.verb}' needs a trained run")
     pace = Pace.of(placed, run.rate, rate)
-    frames = cached(pace.num_source, lambda: make(shot, run, pace.num_source))
+    frames = cached(pace.num_source, lambda: make(placed, run, pace.num_source))
     return _paced(frames, pace, placed.number, run.rate, Fitter(canvas).fit)
 
 
-def make(shot: Shot, run: FilmRun, count: int) -> Iterator[Frames]:
-    """`count` frames by the model."""
+def make(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
+    """`count` frames by the model; what it is given is fitted as its footage was.
+
+    Raises:
+        MediaError: the source cannot be read, or ends before a rebuilt shot does.
+    """
+    shot, fit = placed.shot, run.config.data.fit
     seed = shot.seed or 0
     if shot.verb == "generate":
         return run.generate_stream(label=shot.label, num_frames=count, seed=seed)
     source = Path(str(shot.source))
     if shot.verb == "animate":
-        picture = _first(source, run.size, shot.in_s or 0.0)
+        picture = first_frame(source, size=run.size, fit=fit, at_s=shot.in_s or 0.0)
         return run.animate_stream(picture, num_frames=count, label=shot.label, seed=seed)
     end_s = shot.out_s
     if shot.verb == "rebuild":
         start_s = shot.in_s or 0.0
         last_s = min(end_s or math.inf, start_s + float((count + 1) / run.rate))
-        chunks = (c.frames for c in decode(source, size=run.size, rate=run.rate, start_s=start_s, end_s=last_s))
-        return run.rebuild_stream(chunks)
+        chunks = decode(source, size=run.size, fit=fit, rate=run.rate, start_s=start_s, end_s=last_s)
+        return _held(run.rebuild_stream(c.frames for c in chunks), count, placed.number, run.rate, str(source))
     return _continued(shot, run, count, source)
+
+
+def _held(chunks: Iterator[Frames], count: int, number: int, rate: Fraction, source: str) -> Iterator[Frames]:
+    """The frames, the last one held where they end a little early."""
+    left, last = count, None
+    for chunk in chunks:
+        if len(chunk):
+            yield chunk
+            left, last = left - len(chunk), chunk[-1:]
+    if left > 0:
+        missing_s = float(left / rate)
+        if last is None or missing_s > HELD_S:
+            raise _too_short(number, source, missing_s)
+        yield np.repeat(last, left, axis=0)
+
+
+def _too_short(number: int, source: str, missing_s: float) -> MediaError:
+    return MediaError(
+        f"shot {number}: {source} ends {missing_s:.2f} s before the shot does; "
+        "shorten the shot or its transition, or move its in_s and out_s"
+    )
 
 
 def _continued(shot: Shot, run: FilmRun, count: int, source: Path) -> Iterator[Frames]:
     """What comes after the clip; the clip itself is not shown."""
     keep = max(1, round(CONTEXT_S * run.rate))
     context = np.zeros((0, *run.size, 3), np.uint8)
-    for chunk in decode(source, size=run.size, rate=run.rate, start_s=shot.in_s or 0.0, end_s=shot.out_s):
+    fit, start_s = run.config.data.fit, shot.in_s or 0.0
+    for chunk in decode(source, size=run.size, fit=fit, rate=run.rate, start_s=start_s, end_s=shot.out_s):
         context = np.concatenate([context, chunk.frames])[-keep:]
     if not len(context):
         raise MediaError(f"{source}: has no frames between in_s and out_s to continue from")
@@ -151,15 +181,8 @@ def _continued(shot: Shot, run: FilmRun, count: int, source: Path) -> Iterator[F
         skip = max(0, skip - len(frames))
 
 
-def _first(source: Path, size: tuple[int, int] | None, at_s: float) -> Frames:
-    for chunk in decode(source, size=size, start_s=at_s):
-        picture: Frames = chunk.frames[0]
-        return picture
-    raise MediaError(f"{source}: has no frame at {at_s:g} s")
-
-
 def _still(shot: Shot, canvas: Canvas) -> Image.Image:
-    return Fitter(canvas).fit(_first(Path(str(shot.source)), None, shot.in_s or 0.0))
+    return Fitter(canvas).fit(first_frame(Path(str(shot.source)), at_s=shot.in_s or 0.0))
 
 
 def _material(placed: Placed, canvas: Canvas) -> Iterator[Image.Image]:
@@ -194,10 +217,7 @@ def _paced(
             if following is None:
                 missing_s = float((pace.num_source - at - 1) / source_rate)
                 if shown is None or missing_s > HELD_S:
-                    raise MediaError(
-                        f"shot {number}: {source} ends {missing_s:.2f} s before the shot does; "
-                        "shorten the shot or its transition, or move its in_s and out_s"
-                    )
+                    raise _too_short(number, source, missing_s)
                 at = wanted
                 break
             at += 1

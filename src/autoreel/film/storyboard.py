@@ -20,6 +20,7 @@ from autoreel.film.effects import Effect
 
 FORMAT_VERSION = 1
 MAX_RATE_HZ = 240
+MAX_TITLE = 1000  # letters
 NAMED_COLORS = {"black": "#000000", "white": "#ffffff", "grey": "#808080"}
 
 GENERATED_VERBS = ("generate", "continue", "animate")  # the prior makes something new
@@ -109,7 +110,7 @@ class Shot(Strict):
 class Title(Strict):
     """Text over the film."""
 
-    text: Annotated[str, Field(min_length=1, max_length=1000)]
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TITLE)]
     start_s: Place = 0.0
     length_s: Length = 3.0
     place: Literal["upper", "center", "lower"] = "center"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 from autoreel.clip import Frames
-from autoreel.errors import UsageError, translate_os_error
+from autoreel.errors import OutputError, UsageError, translate_os_error
 from autoreel.media.encode import VideoWriter
 
-NOTICE = {"comment": "AI-generated: every picture in it was made by a model with autoreel."}
+# What a file says of itself in its metadata, by what was done; films join several of these (film/provenance.py).
+NOTICES = {
+    "generate": "AI-generated: every picture in it was made by a model with autoreel.",
+    "animate": "AI-generated: a model with autoreel made it move from one given picture.",
+    "continue": "AI-generated: a model with autoreel repainted the given clip it begins with and made what follows.",
+    "rebuild": "Repainted with autoreel: every picture of a given clip was encoded and painted again by a model.",
+}
 
 
 def write_clip(
-    path: Path, chunks: Iterator[Frames], *, size: tuple[int, int], rate: Fraction, num_frames: int,
+    path: Path, chunks: Iterator[Frames], *, verb: str, size: tuple[int, int], rate: Fraction, num_frames: int,
     report: Callable[[float, str], None],
 ) -> None:
     """Write frames to a file while they are made.
@@ -22,6 +28,7 @@ def write_clip(
     Args:
         path: its ending chooses the format.
         chunks: uint8 (n, H, W, 3).
+        verb: what was done, a key of NOTICES.
         size: (height, width) in pixels.
         rate: frames per second.
         num_frames: how many will come, for the progress.
@@ -32,11 +39,30 @@ def write_clip(
     """
     make_parent(path)
     done = 0
-    with VideoWriter(path, size=size, rate=rate, metadata=NOTICE) as writer:
+    with VideoWriter(path, size=size, rate=rate, metadata={"comment": NOTICES[verb]}) as writer:
         for chunk in chunks:
             writer.write(chunk)
             done += len(chunk)
             report(min(1.0, done / num_frames), f"{done} of {num_frames} frames")
+
+
+def what_would_be_lost(path: Path, inputs: Iterable[Path]) -> list[OutputError]:
+    """Why a file must not be written: it would replace something it is made of, or be taken for some of it later.
+
+    Args:
+        path: the file.
+        inputs: files and folders that are read.
+    """
+    problems = []
+    for given in inputs:
+        if given.is_dir() and path.resolve().is_relative_to(given.resolve()):
+            reason = f"it lies within {given}, and would be taken for footage by the next call; choose another place"
+        elif path.resolve() == given.resolve() or (path.exists() and given.exists() and path.samefile(given)):
+            reason = f"it would replace {given}, which is read; choose another name"
+        else:
+            continue
+        problems.append(OutputError(f"cannot write {path}: {reason}"))
+    return problems
 
 
 def make_parent(path: Path) -> None:
@@ -53,9 +79,10 @@ def make_parent(path: Path) -> None:
 
 def numbered(path: Path, number: int) -> Path:
     """`clip.mp4` and 3 to `clip-3.mp4`; pictures in a folder for each clip: `clip/%05d.png` to `clip-3/%05d.png`."""
-    if "%" in path.name:
-        return path.parent.with_name(f"{path.parent.name or 'clip'}-{number}") / path.name
-    return path.with_stem(f"{path.stem}-{number}")
+    if path.suffix.lower() != ".png":
+        return path.with_stem(f"{path.stem}-{number}")
+    folder = path.parent
+    return (folder.with_name(f"{folder.name}-{number}") if folder.name else folder / f"clip-{number}") / path.name
 
 
 def count_frames(length_s: float, rate: Fraction) -> int:
