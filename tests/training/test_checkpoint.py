@@ -43,6 +43,7 @@ class OneOptimizer:
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net.register_buffer("coarse", torch.zeros(3, dtype=torch.bfloat16))
         self.optimizer = make(list(self.net.parameters()))
+        self.optimizer.param_groups[0]["base_lr"] = 0.1
 
     def modules(self) -> Mapping[str, nn.Module]:
         return {"net": self.net}

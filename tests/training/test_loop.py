@@ -223,6 +223,52 @@ def test_a_training_that_cannot_be_brought_back_ends_with_the_step(run: RunFolde
         assert torch.isfinite(value).all(), name
 
 
+def test_an_edited_rate_counts_and_what_a_divergence_took_is_given_back(run: RunFolder) -> None:
+    def rates(stage: ToyStage, name: str) -> list[float]:
+        return [optimizer.param_groups[0][name] for optimizer in stage.optimizers().values()]
+
+    def rewinds() -> int:
+        place = Checkpoints(run.path("checkpoints"), ToyStage(), print).load()
+        assert place is not None
+        return int(place.watch["rewinds"])
+
+    train_toy(run, ToyStage(fault=lambda step, loss: math.nan if step in (10, 11, 12) else loss), Budget(steps=20))
+    same = ToyStage()
+    train_toy(run, same, Budget(steps=25))
+    assert (rates(same, "base_lr"), rates(same, "rate_scale"), rewinds()) == ([0.005, 0.005, 0.0005], [0.5] * 3, 1)
+    edited = ToyStage()
+    for optimizer in edited.optimizers().values():  # as a stage sets it up from an edited config.toml
+        optimizer.param_groups[0]["base_lr"] = 0.002
+    lines = train_toy(run, edited, Budget(steps=30))
+    assert any("made with another rate" in line for line in lines)
+    assert (rates(edited, "base_lr"), rates(edited, "rate_scale")) == ([0.002] * 3, [1.0] * 3)
+    rewound = [row for row in run.metrics() if "rewound_to" in row]
+    assert len(rewound) == 1
+    body = next(run.path("checkpoints").glob("codec-00000030/state.json")).read_text().partition("\n")[2]
+    assert json.loads(body)["watch"]["rewinds"] == 0
+
+
+def test_a_high_loss_at_the_end_throws_nothing_away(run: RunFolder) -> None:
+    stage = ToyStage(fault=lambda step, loss: 1e6 if step == 39 else 1.0)
+    train_toy(run, stage, Budget(steps=40))
+    assert not any("rewound_to" in row for row in run.metrics())
+    assert_same(stage, state_on_disk(run.root))
+
+
+def test_weights_that_are_not_finite_at_the_end_are_not_kept(run: RunFolder) -> None:
+    stage = ToyStage()
+
+    def poison(step: int, loss: float) -> float:
+        if step == 19:
+            with torch.no_grad():
+                stage.scale.bias.fill_(math.nan)
+        return 1.0
+
+    stage.fault = poison
+    train_toy(run, stage, Budget(steps=20), checkpoint_every_s=1.0)
+    assert all(torch.isfinite(value).all() for value in capture(stage).tensors.values())
+
+
 def test_weights_that_are_not_finite_are_never_saved(run: RunFolder) -> None:
     stage = ToyStage()
 

@@ -101,7 +101,10 @@ class Decoder(nn.Module):
 class LinearPath(nn.Module):
     """Blocks of t x s x s pixels to C numbers and back by two matrices: the Karhunen-Loeve transform.
 
+    In float32 also where all else is in bfloat16, whose three digits would be seen in the pictures.
+
     Args:
+        stride: s, pixels.
         block: numbers in a block, 3 * t * s * s.
         channels: numbers kept, C.
     """
@@ -111,7 +114,7 @@ class LinearPath(nn.Module):
         self.stride = stride
         basis = torch.empty(block, channels)
         nn.init.orthogonal_(basis)
-        # Scaled as for smooth pictures of deviation 1/2: unit latents before any footage was seen.
+        # Orthonormal columns in any direction, until `fit` has seen footage.
         self.down = nn.Parameter(basis.T.contiguous())
         self.up = nn.Parameter(basis.clone())
         self.bias = nn.Parameter(torch.zeros(block))
@@ -134,10 +137,14 @@ class LinearPath(nn.Module):
         return F.pixel_unshuffle(x, self.stride).permute(0, 2, 3, 1)
 
     def encode(self, x: Tensor) -> Tensor:
-        return ((self.blocks(x) - self.bias) @ self.down.T).permute(0, 3, 1, 2)
+        """Groups (N, 3t, H, W) to latents (N, C, h, w)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return ((self.blocks(x.float()) - self.bias) @ self.down.T).permute(0, 3, 1, 2)
 
     def decode(self, z: Tensor) -> Tensor:
-        blocks = z.permute(0, 2, 3, 1) @ self.up.T + self.bias
+        """Latents (N, C, h, w) to groups (N, 3t, H, W)."""
+        with torch.autocast(z.device.type, enabled=False):
+            blocks = z.float().permute(0, 2, 3, 1) @ self.up.T + self.bias
         return F.pixel_shuffle(blocks.permute(0, 3, 1, 2), self.stride)
 
 
@@ -199,7 +206,7 @@ class Codec(nn.Module):
         x, groups = fold(video, t)
         if cache is not None:
             cache["started"] = torch.ones(())
-        linear = self.linear.encode(x.float())
+        linear = self.linear.encode(x)
         moments = unfold_latent(self.encoder(channels_last(x), groups, cache), groups)
         mean, log_variance = moments.chunk(2, 1)
         mean = mean + unfold_latent(linear, groups)
@@ -221,7 +228,7 @@ class Codec(nn.Module):
         groups, t = latent.shape[2], self.temporal_stride
         first = not cache
         z = latent.transpose(1, 2).flatten(0, 1)
-        x = self.linear.decode(z.float()) + self.decoder(channels_last(z), groups, cache)
+        x = self.linear.decode(z) + self.decoder(channels_last(z), groups, cache)
         if cache is not None:
             cache["started"] = torch.ones(())
         video = unfold(x, groups, t)

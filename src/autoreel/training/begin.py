@@ -134,7 +134,8 @@ def _check_prepared(data: DataConfig, config: Config, wishes: Wishes) -> None:
     other = [f"{name} {then}" for name, (wanted, then) in asked.items() if wanted is not None and wanted != then]
     if _size(config.data) != _size(data) and (wishes.config is not None or wishes.preset != "auto"):
         what = f"--preset {wishes.preset}" if wishes.config is None else str(wishes.config)
-        other.append(f"{data.width}x{data.height} pixels and not the {config.data.width}x{config.data.height} of {what}")
+        wanted_size = f"{config.data.width}x{config.data.height}"
+        other.append(f"{data.width}x{data.height} pixels and not the {wanted_size} of {what}")
     if other:
         raise UsageError(
             f"this footage was prepared with {' and '.join(other)}; leave that out, or prepare the footage again"

@@ -82,8 +82,12 @@ def capture(stage: Stage, *, copy: bool = False) -> Snapshot:
     return Snapshot(tensors, {"optimizers": optimizers})
 
 
-def restore(stage: Stage, snapshot: Snapshot) -> None:
-    """Put a stage into the state of a snapshot, bit for bit.
+def restore(stage: Stage, snapshot: Snapshot) -> bool:
+    """Put a stage into the state of a snapshot, bit for bit; only the rates stay those that the config gives now.
+
+    Returns:
+        Whether a rate is another than when the snapshot was made. Then what a divergence took from it (`rate_scale`,
+        see `scale_rates`) is given back.
 
     Raises:
         RunError: the snapshot is of other networks or optimizers.
@@ -95,12 +99,36 @@ def restore(stage: Stage, snapshot: Snapshot) -> None:
     encoded = snapshot.plain["optimizers"]
     if set(encoded) != set(stage.optimizers()):
         raise RunError(f"the checkpoint has the optimizers {sorted(encoded)}, not {sorted(stage.optimizers())}")
+    given = _given_rates(stage)
     for name, optimizer in stage.optimizers().items():
         optimizer.load_state_dict(_decode(encoded[name], snapshot.tensors))
         for parameter, state in optimizer.state.items():
             for key, value in state.items():
                 if isinstance(value, Tensor):
                     state[key] = _as_before(value, parameter)
+    if _given_rates(stage) == given:
+        return False
+    for name, optimizer in stage.optimizers().items():
+        for group, rate in zip(optimizer.param_groups, given[name], strict=True):
+            group["base_lr"] = rate
+            group["rate_scale"] = 1.0
+    return True
+
+
+def scale_rates(stage: Stage, factor: float) -> None:
+    """Multiply the rates of all groups; `rate_scale` says how far they are from those of the config."""
+    for optimizer in stage.optimizers().values():
+        for group in optimizer.param_groups:
+            group["base_lr"] *= factor
+            group["rate_scale"] = group.get("rate_scale", 1.0) * factor
+
+
+def _given_rates(stage: Stage) -> dict[str, list[float]]:
+    """The rates as the config gave them; exact, for they are scaled by powers of two."""
+    return {
+        name: [group["base_lr"] / group.get("rate_scale", 1.0) for group in optimizer.param_groups]
+        for name, optimizer in stage.optimizers().items()
+    }
 
 
 def _as_before(value: Tensor, parameter: Tensor) -> Tensor:
@@ -173,7 +201,9 @@ class Checkpoints:
             try:
                 if before is None or _step_of(path) < before:
                     snapshot, place = self._read(path)
-                    restore(self._stage, snapshot)
+                    if restore(self._stage, snapshot):
+                        place.watch = {**place.watch, "rewinds": 0} if place.watch else {}
+                        self._report(f"{path.name} was made with another rate; it goes on with that of the config")
                     for useless in passed_over:
                         _discard(useless)
                     return place

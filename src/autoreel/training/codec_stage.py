@@ -5,8 +5,9 @@
     terms                 reconstruction,            reconstruction, frame difference,
                           frame difference, KL       adversary and its features
 
-In the second part the encoder stands still, so that the latents stay what they are (FAR 2025, VidTok 2024). The
-adversary's gradient is scaled to a share of the reconstruction's, both taken at the decoder's output in float32.
+In the second part the encoder stands still, so that the latents stay what they are (FAR 2025, VidTok 2024): with it the
+mean block of the linear path, which encoder and decoder share. The adversary's gradient is scaled to a share of the
+reconstruction's, both taken at the decoder's output in float32.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from autoreel.config import Config
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
 from autoreel.evaluation.metrics import frame_psnr, temporal_psnr
-from autoreel.media.encode import VideoWriter, write_strip
 from autoreel.models.codec import Codec, fold
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.discriminators import ConvDiscriminator
 from autoreel.runs import RunFolder
 from autoreel.training.augment import augment
 from autoreel.training.objectives import RECONSTRUCTIONS, balance, feature_matching, relativistic
+from autoreel.training.previews import write_clip, write_pairs
 from autoreel.training.stage import Export, NonFiniteError, step_generator
 
 WARM_UP_STEPS = 20
@@ -44,7 +45,6 @@ FIT_BLOCKS = 40_000
 STATISTICS_WINDOWS = 64  # from which the latents' mean and deviation are computed
 VALIDATION_WINDOWS = 16
 PREVIEW_CLIPS = 4
-PREVIEW_COLUMNS = 9
 APPROXIMATION = 0.05  # deviation of the noise that stands in for the gradient in R1 and R2
 RAMP = 0.2  # share of the second part in which the adversary's weight grows
 
@@ -56,28 +56,31 @@ class CodecStage:
         config: of the run.
         store: the footage.
         device: to train on.
+        fit: compute the linear path from the footage; not worth its time where a checkpoint replaces it.
     """
 
     name = "codec"
 
-    def __init__(self, config: Config, store: FootageStore, device: torch.device) -> None:
+    def __init__(self, config: Config, store: FootageStore, device: torch.device, *, fit: bool = True) -> None:
         self.seed, self.config, self.store, self.device = config.training.seed, config, store, device
         self.dtype = matrix_dtype(device)
         training = config.training
         self.loader = ClipLoader(
             store, "train", training.codec_frames, training.codec_batch, training.seed, training.mirror
         )
-        self.held_out = "validation" if store.split("validation") else "test" if store.split("test") else None
+        self.held_out = "validation" if store.split("validation") else None
+        objective = config.objective
+        self.has_adversary = config.codec.family == "vae-gan" and objective.adversarial_weight > 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.codec = Codec(config.codec)
             self.discriminator = ConvDiscriminator(config.discriminator, config.codec.temporal_stride)
-        fit_linear_path(self.codec, self.loader)
+        if fit:
+            fit_linear_path(self.codec, self.loader)
         self.codec.to(device)
         self.discriminator.to(device)
         self.averaged = copy.deepcopy(self.codec).requires_grad_(False)
         self._optimizers = self._make_optimizers()
-        self._adversary_joined = False
 
     @classmethod
     def open(cls, run: RunFolder, store: FootageStore, device: torch.device) -> CodecStage:
@@ -86,7 +89,8 @@ class CodecStage:
         Raises:
             FootageError: no footage to train on.
         """
-        return cls(run.config, store, device)
+        begun = any(run.path("checkpoints").glob(f"{cls.name}-*"))
+        return cls(run.config, store, device, fit=not begun)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         training = self.config.training
@@ -124,8 +128,8 @@ class CodecStage:
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One update (see `Stage.step`)."""
         training = self.config.training
-        adversarial = self.config.codec.family == "vae-gan" and progress >= training.adversary_start
-        first_part = training.adversary_start if self.config.codec.family == "vae-gan" else 1.0
+        adversarial = self.has_adversary and progress >= training.adversary_start
+        first_part = training.adversary_start if self.has_adversary else 1.0
         rate = _rate(step, progress, first_part)
         for name in ("matrices", "others"):
             for group in self._optimizers[name].param_groups:
@@ -145,7 +149,7 @@ class CodecStage:
             decay = min(decay, SHORT_AVERAGE)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.codec.parameters()), 1 - decay)
-        return metrics | {"rate": rate * training.codec_rate}
+        return metrics | {"rate": float(self._optimizers["matrices"].param_groups[0]["lr"])}
 
     def _reconstruction_step(self, video: Tensor, generator: torch.Generator) -> dict[str, float]:
         objective = self.config.objective
@@ -193,8 +197,9 @@ class CodecStage:
         value = _finite("the codec's loss", reconstruction)
         _finite("the adversary's loss", adversary)
         torch.autograd.backward(made, total.to(made.dtype))
+        codec.linear.bias.grad = None  # it is the encoder's too, and the encoder stands still
 
-        penalised = step % objective.r1_every == 0
+        penalised = objective.r1_weight > 0 and step % objective.r1_every == 0
         fake = fake.detach()
         with autocast(self.device, self.dtype):
             real_logits, _ = judge(real, real)
@@ -260,15 +265,9 @@ class CodecStage:
     def preview(self, folder: Path, step: int) -> None:
         """Originals over reconstructions, as `codec-STEP.png` and, playing, `codec.mp4` in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        rows, playing = [], []
-        for original, made in self._rebuilt(self.held_out or "train", PREVIEW_CLIPS):
-            chosen = np.linspace(0, len(original) - 1, min(PREVIEW_COLUMNS, len(original))).round().astype(int)
-            rows += [original[chosen], made[chosen]]
-            playing.append(np.concatenate([original, made], 1))
-        write_strip(folder / f"codec-{step:06d}.png", np.concatenate(rows), len(chosen))
-        side_by_side = np.concatenate(playing, 2)
-        with VideoWriter(folder / "codec.mp4", side_by_side.shape[1:3], self.store.rate) as writer:
-            writer.write(side_by_side)
+        pairs = self._rebuilt(self.held_out or "train", PREVIEW_CLIPS)
+        write_pairs(folder / f"codec-{step:06d}.png", np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs]))
+        write_clip(folder / "codec.mp4", [np.concatenate(pair, 1) for pair in pairs], self.store.rate)
 
     @torch.no_grad()
     def export(self) -> Export:
@@ -304,14 +303,15 @@ def fit_linear_path(codec: Codec, loader: ClipLoader) -> None:
     """
     t, path = codec.temporal_stride, codec.linear
     blocks = []
-    for step in range(-(-FIT_WINDOWS // loader.batch_size)):
+    batches = -(-FIT_WINDOWS // loader.batch_size)
+    for step in range(batches):
         video = to_model(loader.batch(step).frames)
         if t > 1:
             video = torch.cat([video[:, :, :1].expand(-1, -1, t - 1, -1, -1), video], 2)
-        blocks.append(path.blocks(fold(video, t)[0]).flatten(0, 2))
+        found = path.blocks(fold(video, t)[0]).flatten(0, 2)
+        # Thinned at once: all blocks of large frames would fill the memory.
+        blocks.append(found[torch.linspace(0, len(found) - 1, min(len(found), FIT_BLOCKS // batches)).long()])
     values = torch.cat(blocks)
-    chosen = torch.linspace(0, len(values) - 1, min(len(values), FIT_BLOCKS)).long()
-    values = values[chosen]
     mean = values.mean(0)
     if values.shape[1] <= 1024:
         variance, basis = torch.linalg.eigh((values - mean).T @ (values - mean) / len(values))

@@ -23,7 +23,7 @@ import torch
 from autoreel.errors import DivergedError, OutputError, StoppedError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
-from autoreel.training.checkpoint import Checkpoints, Place
+from autoreel.training.checkpoint import Checkpoints, Place, scale_rates
 from autoreel.training.previews import draw_curve
 from autoreel.training.progress import Display, MetricsLog, figures
 from autoreel.training.stage import NonFiniteError, Stage
@@ -146,7 +146,7 @@ def run_stage(
             )
         earlier_rewinds = Watch.from_state(found.watch).rewinds if found.watch else 0
         watch.went_back()
-        _scale_rates(stage, 0.5 ** (watch.rewinds - earlier_rewinds))
+        scale_rates(stage, 0.5 ** (watch.rewinds - earlier_rewinds))
         display.note(f"{stage.name} step {step}: {reason}; back to the state of step {found.step} with half the rate")
         log.write(step, elapsed_s(), {"rewound_to": found.step})
         save()
@@ -190,10 +190,14 @@ def run_stage(
                 show()  # at the end it is shown anyway
 
         stopped = not budget.reached(step, elapsed_s())
-        if watch.troubled and not stopped:
+        if not stopped and watch.skips:
             go_back()
-        if not watch.troubled:
-            save()
+        if not stopped or not watch.troubled:  # a few high losses at the end are no reason to throw a minute away
+            try:
+                save()
+            except DivergedError:
+                watch.trouble_since = step
+                go_back()
         ended = Place(step, elapsed_s(), watch.state())
         if not stopped:
             show()
@@ -216,12 +220,6 @@ def _seed_everything(stage: Stage, step: int) -> None:
     """Stages draw from generators of their own; this makes a forgotten `torch.rand` repeatable too."""
     digest = hashlib.blake2b(f"{stage.seed}/{stage.name}/{step}/global".encode(), digest_size=8).digest()
     torch.manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-def _scale_rates(stage: Stage, factor: float) -> None:
-    for optimizer in stage.optimizers().values():
-        for group in optimizer.param_groups:
-            group["base_lr"] *= factor
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def codec_step_s(config: Config, device: torch.device) -> float:
 
     batch = config.training.codec_batch if device.type == "cuda" else 1
     smaller = config.model_copy(update={"training": config.training.model_copy(update={"codec_batch": batch})})
-    stage = CodecStage(smaller, NoiseFootage(config), device)
+    stage = CodecStage(smaller, NoiseFootage(config), device, fit=False)
     return step_seconds(stage, enough_s=0.0) * config.training.codec_batch / batch
 
 

@@ -151,7 +151,7 @@ class PriorStage:
         with torch.no_grad():
             for average, parameter in zip(self.averaged.parameters(), self.prior.parameters(), strict=True):
                 average.lerp_(parameter, 1 - decay)
-        return {"loss": value, "gradient_norm": norm, "rate": rate * self.config.training.prior_rate}
+        return {"loss": value, "gradient_norm": norm, "rate": float(self._optimizers["matrices"].param_groups[0]["lr"])}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

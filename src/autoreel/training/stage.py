@@ -60,7 +60,7 @@ class Stage(Protocol):
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """By name; each parameter group carries "base_lr", the rate its schedule starts from.
 
-        The loop halves "base_lr" after a divergence; the stage reads it at every step.
+        The loop halves "base_lr" after a divergence (`scale_rates`); the stage reads it at every step.
         """
         ...
 

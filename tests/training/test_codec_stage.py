@@ -1,0 +1,111 @@
+"""The codec's stage on a store of noise: what each part of it trains, and where it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.training.test_stage_contracts import SMALL
+
+from autoreel.config import Config, ObjectiveConfig
+from autoreel.data.loader import ClipLoader
+from autoreel.models.codec import Codec
+from autoreel.runs import RunFolder
+from autoreel.training import codec_stage
+from autoreel.training.checkpoint import Checkpoints, Place
+from autoreel.training.codec_stage import CodecStage, fit_linear_path
+from autoreel.training.measure import NoiseFootage
+
+CPU = torch.device("cpu")
+VIDEO = torch.rand(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def make(objective: ObjectiveConfig | None = None) -> CodecStage:
+    config = SMALL.model_copy(update={"objective": objective or ObjectiveConfig()})
+    return CodecStage(config, NoiseFootage(config), CPU)
+
+
+def test_in_the_second_part_the_encoder_stands_still() -> None:
+    stage = make()
+    for step in range(3):
+        stage.step(step, 0.1)
+    latent = torch.ones(1, 4, 2, 4, 4)
+    with torch.no_grad():
+        before, painted = stage.codec.encode(VIDEO), stage.codec.decode(latent)
+    for step in range(3, 6):
+        stage.step(step, 0.95)
+    with torch.no_grad():
+        after, repainted = stage.codec.encode(VIDEO), stage.codec.decode(latent)
+    assert torch.equal(before.mean, after.mean)
+    assert before.log_variance is not None and after.log_variance is not None
+    assert torch.equal(before.log_variance, after.log_variance)
+    assert not torch.equal(painted, repainted)
+
+
+def test_a_term_of_weight_zero_is_left_out() -> None:
+    assert "penalty" in make().step(0, 0.95)
+    assert "penalty" not in make(ObjectiveConfig(r1_weight=0.0)).step(0, 0.95)
+    assert "adversary" in make().step(0, 0.95)
+    without = make(ObjectiveConfig(adversarial_weight=0.0))
+    metrics = without.step(0, 0.95)
+    assert "adversary" not in metrics and "kl" in metrics, "the first part lasts until the end"
+
+
+def test_the_rate_in_the_metrics_is_the_one_that_is_used() -> None:
+    stage = make()
+    for group in stage.optimizers()["matrices"].param_groups:
+        group["base_lr"] *= 0.5
+    rate = stage.step(100, 0.1)["rate"]
+    assert rate == 0.5 * SMALL.training.codec_rate == stage.optimizers()["matrices"].param_groups[0]["lr"]
+
+
+class Gradient(NoiseFootage):
+    """Footage with structure: each frame of noise is smoothed along its rows."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._noise = np.cumsum(self._noise.astype(np.float32) - 127, 2).clip(-500, 500)
+        self._noise = ((self._noise + 500) / 1000 * 255).astype(np.uint8)
+
+
+def test_the_linear_path_is_numpys_principal_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec_stage, "FIT_WINDOWS", 6)
+    store = Gradient(SMALL)
+    loader = ClipLoader(store, "train", SMALL.training.codec_frames, 2, seed=0)
+    codec = Codec(SMALL.codec)
+    fit_linear_path(codec, loader)
+
+    blocks = []
+    for step in range(3):
+        video = loader.batch(step).frames.astype(np.float64) / 127.5 - 1
+        groups = np.concatenate([video[:, :1].repeat(3, 1), video], 1).reshape(2, 2, 4, 4, 8, 4, 8, 3)
+        blocks.append(groups.transpose(0, 1, 3, 5, 2, 7, 4, 6).reshape(-1, 768))  # t, c, y, x inside a block
+    values = np.concatenate(blocks)
+    mean = values.mean(0)
+    _, deviations, basis = np.linalg.svd(values - mean, full_matrices=False)
+    deviations = deviations / np.sqrt(len(values))
+
+    down, up, bias = (p.detach().double().numpy() for p in (codec.linear.down, codec.linear.up, codec.linear.bias))
+    assert np.allclose(bias, mean, atol=1e-4)
+    for i in range(SMALL.codec.latent_channels):
+        sign = np.sign(up[:, i] @ basis[i])
+        assert np.allclose(sign * up[:, i], basis[i] * deviations[i], atol=2e-3 * deviations[0])
+        assert np.allclose(sign * down[i], basis[i] / deviations[i], atol=2e-3 / deviations[i])
+
+
+def test_the_linear_path_is_not_fitted_where_a_checkpoint_replaces_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store = RunFolder.create(tmp_path / "run", SMALL), NoiseFootage(SMALL)
+    first = CodecStage.open(run, store, CPU)
+    Checkpoints(run.path("checkpoints"), first, print).save(Place(0))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(codec_stage, "fit_linear_path", refuse)
+    again = CodecStage.open(run, store, CPU)
+    Checkpoints(run.path("checkpoints"), again, print).load()
+    assert torch.equal(again.codec.linear.up, first.codec.linear.up)
