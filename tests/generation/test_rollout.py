@@ -33,12 +33,13 @@ def test_context_is_the_latest_frames_and_the_first() -> None:
     assert context_of(0, made, 5) == []
     assert context_of(3, made, 5) == [0, 1, 2]
     assert context_of(20, made, 5) == [0, 17, 18, 19]
+    assert context_of(20, made, 2) == [19], "the latest, where only one can be seen"
 
 
 def test_known_frames_come_first_a_known_future_among_them() -> None:
     known = [True, True, False, False, False, True, True, True]
     assert context_of(3, known, 8) == [0, 1, 5, 6, 2]
-    assert context_of(3, known, 3) == [0, 5]
+    assert context_of(3, known, 3) == [5, 2]
     assert 5 not in context_of(2, known, 3)  # out of reach
 
 
@@ -101,6 +102,15 @@ def test_side_by_side_equals_one_by_one(prior: Prior) -> None:
 def test_what_is_made_does_not_depend_on_what_follows(prior: Prior) -> None:
     short, long = (fill(prior, rows.generate(n, SHAPE)) for n in (4, 9))
     assert torch.equal(short, long[:, :, :4])
+
+
+def test_known_frames_that_nobody_looks_at_can_be_left_out(prior: Prior) -> None:
+    clip = torch.randn(2, 9, 4, 4)
+    whole = fill(prior, rows.continue_(clip, 6).of(1, 3))
+    short = fill(prior, rows.continue_(torch.cat([clip[:, :1], clip[:, 6:]], 1), 6, left_out=5).of(1, 3))
+    assert torch.equal(short[:, :, 4:], whole[:, :, 9:])
+    with pytest.raises(ValueError, match="left out"):
+        fill(prior, rows.continue_(clip[:, :3], 6, left_out=6))
 
 
 def test_guidance_of_one_needs_no_second_answer(prior: Prior) -> None:

@@ -1,5 +1,7 @@
 """The public API on a small run with weights that were never trained: lengths, streams, seeds, errors."""
 
+import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from autoreel.generation.run import Options, Run, fit_frames
 from autoreel.models.codec import Codec
 from autoreel.models.prior import Prior
 from autoreel.runs import RunFolder
+from autoreel.runs.folder import StageState, WeightsRecord
 
 CONFIG = Config(
     data=DataConfig(height=16, width=24),
@@ -35,8 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.add_(0.1 * torch.randn_like(parameter))
     run = RunFolder.create(path, CONFIG)
     run.update(labels=LABELS, size=(16, 24), rate=Fraction(25))
-    run.save_weights("codec.safetensors", codec.state_dict(), {})
+    digest = run.save_weights("codec.safetensors", codec.state_dict(), {})
     run.save_weights("prior.safetensors", prior.state_dict(), {})
+    run.update_stage("prior", StageState(done=True, codec_hash=digest))
     return path
 
 
@@ -106,6 +110,28 @@ def test_continue_begins_with_the_reconstruction(run: Run, num_given: int) -> No
     assert_near(made[:num_given], run.rebuild(padded)[missing:])
 
 
+def test_a_long_clip_is_continued_while_it_is_read(run: Run) -> None:
+    frames = clip(120)
+    read: list[int] = []
+
+    def chunks() -> Iterator[Frames]:
+        for first in range(0, 120, 10):
+            read.append(first)
+            yield frames[first : first + 10]
+
+    stream = run.continue_stream(chunks(), 6, "bend", seed=2)
+    first = next(stream)
+    assert len(read) < 6, "the whole clip was read before its first frame came out"
+    made = np.concatenate([first, *stream])
+    assert made.shape == (126, 16, 24, 3)
+    assert_near(made, run.continue_(frames, 6, "bend", seed=2))
+    assert_near(made[:90], run.rebuild(frames)[:90])
+    whole = run.continue_(clip(121), 6)  # whole groups: nothing is put before what is seen
+    assert_near(whole[:121], run.rebuild(clip(121)))
+    with pytest.raises(UsageError, match="no frame to go on from"):
+        list(run.continue_stream(iter([]), 6))
+
+
 def test_animate_begins_with_the_picture(run: Run) -> None:
     picture = clip(1)[0]
     made = run.animate(picture, 10)
@@ -163,6 +189,25 @@ def test_a_run_without_a_prior_still_rebuilds(folder: Path, tmp_path: Path) -> N
     assert run.rebuild(clip(5)).shape == (5, 16, 24, 3)
     with pytest.raises(RunError, match="prior is not trained"):
         run.generate("bend", 9)
+
+
+def test_a_prior_of_another_codec_is_not_used(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    changed = RunFolder.open(tmp_path / "run")
+    torch.manual_seed(1)
+    weights = {name: tensor + 0 for name, tensor in Codec(CONFIG.codec).state_dict().items()}
+    old = changed.manifest.codec_hash
+    new = changed.save_weights("codec.safetensors", weights, {})  # killed before the prior was forgotten
+    for record in (WeightsRecord(sha256=new), WeightsRecord(sha256=old, pending=new)):
+        changed.update(weights={**changed.manifest.weights, "codec.safetensors": record})
+        run = Run.open(changed.root, "cpu")
+        assert run.rebuild(clip(5)).shape == (5, 16, 24, 3)
+        with pytest.raises(RunError, match=r"trained with another codec .*--stage prior"):
+            run.generate("bend", 9)
+        with pytest.raises(RunError, match="trained with another codec"):
+            run.continue_stream(clip(3), 4)
+    changed.update_stage("prior", StageState(done=True, codec_hash=new))
+    assert Run.open(changed.root, "cpu").generate("bend", 5).shape == (5, 16, 24, 3)
 
 
 def assert_near(one: Frames, other: Frames) -> None:

@@ -86,7 +86,7 @@ def context_of(frame: int, known: Sequence[bool], window: int) -> list[int]:
     future = [i for i in reach if known[i]][: min(FUTURE_SEEN, window - 2)]
     room = window - 1 - len(future)
     past = list(range(max(0, frame - room), frame))
-    if past and past[0] > 0:
+    if len(past) > 1 and past[0] > 0:  # where there is room for one only, it is the latest
         past[0] = 0
     seen = past + future
     return [i for i in seen if known[i]] + [i for i in seen if not known[i]]
@@ -108,7 +108,8 @@ class _Roll:
     def __init__(self, prior: Prior, timelines: Sequence[Timeline], sampling: Sampling) -> None:
         first = timelines[0]
         for other in timelines[1:]:
-            if other.shown != first.shown or not torch.equal(other.level, first.level):
+            same = (other.shown, other.left_out) == (first.shown, first.left_out)
+            if not same or not torch.equal(other.level, first.level):
                 raise ValueError("timelines that are made side by side need the same length and the same levels")
         expected = (prior.latent_channels, *prior.latent_size)
         if (first.latents.shape[0], *first.latents.shape[2:]) != expected:
@@ -119,6 +120,9 @@ class _Roll:
         self.values = torch.stack([t.latents for t in timelines]).float().to(self.device)
         self.level = first.level.tolist()
         self.known = [level == 0 for level in self.level]
+        if first.left_out and not all(self.known[: prior.config.window]):
+            raise ValueError(f"frames can be left out only behind the {prior.config.window - 1} latest known ones")
+        self.places = [i + first.left_out if i else 0 for i in range(len(self.level))]
         labels = torch.tensor([t.label for t in timelines], device=self.device)
         self.guided = sampling.guidance != 1 and bool((labels != NO_LABEL).any())
         self.labels = torch.cat([labels, torch.full_like(labels, NO_LABEL)]) if self.guided else labels
@@ -136,7 +140,7 @@ class _Roll:
     def _make(self, frame: int) -> None:
         window = self.prior.config.window
         context = context_of(frame, self.known, window)
-        *times, time = window_times([*context, frame])
+        *times, time = window_times([self.places[i] for i in (*context, frame)])
         self._remember(context, times)
         start = self.level[frame]
         noise = self._noise(frame, "frame")
@@ -176,4 +180,5 @@ class _Roll:
 
     def _noise(self, frame: int, purpose: str) -> Tensor:
         shape = tuple(self.values[0, :, :1].shape)
-        return torch.stack([frame_noise(t.seed, frame, purpose, shape) for t in self.timelines]).to(self.device)
+        place = self.places[frame]
+        return torch.stack([frame_noise(t.seed, place, purpose, shape) for t in self.timelines]).to(self.device)

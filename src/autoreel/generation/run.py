@@ -8,6 +8,7 @@ Frames are uint8 (T, H, W, 3); latents are float32 (n, C, h, w), normalised; bot
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from autoreel.generation.rollout import Sampling, roll_out
 from autoreel.generation.sampler import Solver
 from autoreel.generation.timeline import NO_LABEL, Timeline
 from autoreel.media.geometry import Fit, Orientation, plan
+from autoreel.models.blocks import Cache
 from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, choose_device, matrix_dtype
 from autoreel.models.prior import Prior
@@ -67,6 +69,7 @@ class Run:
         size: (height, width) of its frames, pixels.
         rate: frames per second.
         device: to compute on.
+        no_prior: why there is none.
     """
 
     def __init__(
@@ -78,11 +81,12 @@ class Run:
         size: tuple[int, int],
         rate: Fraction,
         device: torch.device,
+        no_prior: str = "this run's prior is not trained yet",
     ) -> None:
         self.config, self.labels, self.size, self.rate, self.device = config, tuple(labels), size, rate, device
         self._codec = codec.to(device).eval()
         self._prior = prior.to(device).eval() if prior is not None else None
-        self._dtype = matrix_dtype(device)
+        self._dtype, self._no_prior = matrix_dtype(device), no_prior
         if self._prior is not None:  # else autocast would copy every matrix anew for each frame
             for matrix in self._prior.matrices():
                 matrix.requires_grad_(False).data = matrix.data.to(self._dtype)
@@ -105,13 +109,15 @@ class Run:
             raise RunError(f"{path} was not trained yet; run `autoreel train` on it")
         codec = Codec(config.codec)
         codec.load_state_dict(folder.load_weights("codec.safetensors", layout_of(codec.state_dict())))
-        prior = None
-        if "prior.safetensors" in manifest.weights:
+        prior, no_prior = None, "this run's prior is not trained yet"
+        if "prior.safetensors" in manifest.weights and not _belong_together(folder):
+            no_prior = "this run's prior was trained with another codec than the one that is there now"
+        elif "prior.safetensors" in manifest.weights:
             height, width = manifest.size
             latent_size = (height // codec.spatial_stride, width // codec.spatial_stride)
             prior = Prior(config.prior, codec.latent_channels, latent_size, len(manifest.labels))
             prior.load_state_dict(folder.load_weights("prior.safetensors", layout_of(prior.state_dict())))
-        return cls(config, codec, prior, manifest.labels, manifest.size, manifest.rate, choose_device(device))
+        return cls(config, codec, prior, manifest.labels, manifest.size, manifest.rate, choose_device(device), no_prior)
 
     # --- between frames and latents
 
@@ -192,7 +198,7 @@ class Run:
         if not row:
             raise UsageError("at least one label is needed")
         with torch.no_grad():
-            latents = torch.cat(list(self._roll(row, options)), 2)
+            latents = torch.cat(list(self._roll(row, self._sampling(options))), 2)
             clips = [_whole(self._paint([clip], 0, num_frames)) for clip in torch.split(latents, 1)]
         return np.stack(clips)
 
@@ -212,12 +218,32 @@ class Run:
         return _whole(self.continue_stream(frames, num_frames, label, seed, options))
 
     def continue_stream(
-        self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS
+        self, frames: Frames | Iterable[Frames], num_frames: int, label: str | None = None, seed: int = 0,
+        options: Options = DEFAULTS,
+    ) -> Iterator[Frames]:  # fmt: skip
+        """`continue_` for a clip or chunks of one, yielding frames as they are made, in memory that does not grow."""
+        chunks = iter([frames] if isinstance(frames, np.ndarray) else frames)
+        blank = rows.generate(self._groups_for(num_frames), self._shape).of(self._number(label), seed)
+        return self._continue(chunks, num_frames, blank, self._sampling(options))
+
+    def _continue(
+        self, chunks: Iterator[Frames], num_frames: int, blank: Timeline, sampling: Sampling
     ) -> Iterator[Frames]:
-        """`continue_`, yielding frames as they are made."""
-        known, skipped = self._encode_to_the_end(frames)
-        row = rows.continue_(known, self._groups_for(num_frames)).of(self._number(label), seed)
-        return self._fill(row, options, skipped, len(frames) + num_frames)
+        encoding, decoding = self._codec.new_cache(), self._codec.new_cache()
+        known: list[Tensor] = []  # the first latent frame, then the latest: more is never looked at
+        left_out = 0
+        for piece, still in self._ending_on_a_group(chunks):
+            with torch.no_grad(), autocast(self.device, self._dtype):
+                latent = self._codec.encode_chunk(to_model(piece, self.device), encoding).mode()
+                painted = to_frames(self._codec.decode_chunk(latent, decoding))[0]
+            yield painted[still:]
+            known += torch.split(self._codec.normalise(latent.float())[0].cpu(), 1, 1)
+            excess = max(0, len(known) - self.config.prior.window)
+            del known[1 : 1 + excess]
+            left_out += excess
+        row = rows.continue_(torch.cat(known, 1), len(blank), left_out).of(blank.label, blank.seed)
+        made = itertools.islice(self._roll([row], sampling), 1, None)  # what comes first is what is known
+        yield from self._paint(made, 0, num_frames, decoding)
 
     def animate(
         self, picture: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS
@@ -338,22 +364,28 @@ class Run:
         """Make what is to be made and paint it: frames `skipped` to `skipped + end` of the row."""
         if bool((row.level == 0).all()):
             return self._paint([row.latents[None, :, : row.shown].to(self.device)], skipped, end)
-        return self._paint(self._roll([row], options), skipped, end)
+        return self._paint(self._roll([row], self._sampling(options)), skipped, end)
 
-    def _roll(self, row: Sequence[Timeline], options: Options) -> Iterator[Tensor]:
+    def _roll(self, row: Sequence[Timeline], sampling: Sampling) -> Iterator[Tensor]:
+        assert self._prior is not None, "_sampling was asked first"
+        return roll_out(self._prior, row, sampling)
+
+    def _sampling(self, options: Options) -> Sampling:
+        """How to sample; everything that can be wrong about it is said here, before any work."""
         if self._prior is None:
-            raise RunError("this run's prior is not trained yet; run `autoreel train --stage prior` on it")
+            raise RunError(f"{self._no_prior}; run `autoreel train --stage prior` on it")
         config = self.config.prior
         steps = config.steps if options.steps is None else options.steps
         guidance = config.guidance if options.guidance is None else options.guidance
         if steps < 1:
             raise UsageError(f"at least one step is needed, not {steps}")
-        sampling = Sampling(steps, guidance, config.context_noise, options.solver, self._dtype)
-        return roll_out(self._prior, row, sampling)
+        return Sampling(steps, guidance, config.context_noise, options.solver, self._dtype)
 
-    def _paint(self, latents: Iterable[Tensor], skipped: int, num_frames: int | None) -> Iterator[Frames]:
-        """Decode pieces of normalised latents (1, C, n, h, w) in one stream."""
-        cache = self._codec.new_cache()
+    def _paint(
+        self, latents: Iterable[Tensor], skipped: int, num_frames: int | None, cache: Cache | None = None
+    ) -> Iterator[Frames]:
+        """Decode pieces of normalised latents (1, C, n, h, w) in one stream; with a cache, one that has begun."""
+        cache = self._codec.new_cache() if cache is None else cache
         left = num_frames
         for piece in itertools.chain.from_iterable(torch.split(piece, GROUPS_AT_ONCE, 2) for piece in latents):
             if left is not None and left <= 0:
@@ -380,6 +412,35 @@ class Run:
                 pieces.append(self._codec.normalise(posterior.mode().float()).cpu())
             place += take
         return torch.cat(pieces, 2)
+
+    def _ending_on_a_group(self, chunks: Iterator[Frames]) -> Iterator[tuple[Frames, int]]:
+        """Cut a clip of any length into pieces to encode, of which the last group ends with the last frame.
+
+        What is missing to whole groups is known at the end only. So what the prior will see is held back, and a still
+        of one to three frames is put before it: before the clip itself when that is short.
+
+        Yields:
+            frames of the run's size, 1 + a multiple of the stride and later multiples of it, and how many still frames
+            they begin with.
+        """
+        stride = self._codec.temporal_stride
+        at_once, held = GROUPS_AT_ONCE * stride, self.config.prior.window * stride
+        waiting: Frames = np.empty((0, *self.size, 3), np.uint8)
+        started = False
+        for chunk in chunks:
+            waiting = np.concatenate([waiting, self._fitted(chunk)])
+            while len(waiting) >= held + at_once + (not started):
+                take = at_once + (not started)
+                yield waiting[:take], 0
+                waiting, started = waiting[take:], True
+        if not len(waiting):
+            raise UsageError("there is no frame to go on from")
+        still = -(len(waiting) - (not started)) % stride
+        waiting = np.concatenate([np.repeat(waiting[:1], still, axis=0), waiting])
+        while len(waiting):
+            take = at_once + (not started)
+            yield waiting[:take], still
+            waiting, started, still = waiting[take:], True, 0
 
     def _encode_to_the_end(self, frames: Frames) -> tuple[Tensor, int]:
         """Latents (C, n, h, w) whose last group ends with the last frame, and how many still frames were put before."""
@@ -429,6 +490,21 @@ class Run:
 
     def _fitted(self, frames: Frames) -> Frames:
         return fit_frames(frames, self.size, self.config.data.fit)
+
+
+def _belong_together(folder: RunFolder) -> bool:
+    """Whether the prior learned from the latents of the codec that is there.
+
+    A kill between two writes can leave the prior of the codec before; a pending hash means that it is not yet known
+    which of two codecs the file is.
+    """
+    manifest = folder.manifest
+    stage, codec = manifest.stages.get("prior"), manifest.weights["codec.safetensors"]
+    digest = codec.sha256
+    if codec.pending is not None:
+        with folder.path("codec.safetensors").open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return stage is not None and stage.codec_hash == digest
 
 
 def fit_frames(frames: Frames, size: tuple[int, int], fit: Fit) -> Frames:

@@ -30,6 +30,8 @@ class Timeline:
         label: number of the label, or NO_LABEL.
         seed: decides all noise.
         shown: how many frames belong to the result; those behind them are only seen.
+        left_out: known frames between frame 0 and the next one here, which nobody looks at any more; noise and times
+            are as if they were here.
     """
 
     latents: Tensor
@@ -37,6 +39,7 @@ class Timeline:
     label: int = NO_LABEL
     seed: int = 0
     shown: int = -1
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         if self.latents.ndim != 4 or self.level.shape != self.latents.shape[1:2] or not len(self.level):
@@ -67,14 +70,16 @@ def generate(num_latents: int, shape: tuple[int, int, int]) -> Timeline:
     return Timeline(torch.zeros(c, num_latents, h, w), torch.ones(num_latents))
 
 
-def continue_(known: Tensor, num_new: int) -> Timeline:
+def continue_(known: Tensor, num_new: int, left_out: int = 0) -> Timeline:
     """What happens after a clip.
 
     Args:
         known: (C, K, h, w).
         num_new: latent frames to make.
+        left_out: frames of the clip between the first of `known` and the others, as in `Timeline`.
     """
-    return Timeline(_with_room(known, num_new), _levels((known.shape[1], 0.0), (num_new, 1.0)))
+    latents = _with_room(known, num_new)
+    return Timeline(latents, _levels((known.shape[1], 0.0), (num_new, 1.0)), left_out=left_out)
 
 
 def animate(picture: Tensor, num_new: int) -> Timeline:
