@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
+import signal
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import autoreel
 from autoreel import preflight
 from autoreel.cli import COMMANDS, main
+from autoreel.clip import Sound
 from autoreel.config import dump_config, load_config
 from autoreel.data.sample import render_sample_footage
 from autoreel.errors import FootageError, StoppedError
+from autoreel.media.encode import VideoWriter
+from autoreel.runs import atomic_path
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +76,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["film", "--sample", "-o", "film.avi"], 2, "the name's ending chooses the format; use .mp4"),
         (["film", "--sample", "--kind", "romanse"], 2, "unknown kind of film 'romanse', did you mean 'romance'?"),
         (["film", "--sample", "--fit", "squeeze"], 2, "letterbox"),
+        (["film", "--sample", "--title", ""], 2, "the title is empty"),
+        (["film", "--sample", "--title", " \t"], 2, "the title is empty"),
+        (["film", "--sample", "--title", "中"], 2, "no letter for 中"),
+        (["film", "--sample", "--title", "\udcff"], 2, "cannot be shown"),
+        (["film", "--sample", "--title", "x" * 1001], 2, "the title has 1001 letters; it can have 1000"),
+        (["film", "--sample", "--length", "0.05s"], 2, "give a length from half a second to 12 hours"),
+        (["film", "--sample", "--length", "13h"], 2, "give a length from half a second to 12 hours"),
+        (["film", "--sample", "--fps", "0"], 2, "--fps 0 is not possible"),
+        (["film", "--sample", "--seed", "-1"], 2, "--seed -1 is not possible"),
+        (["film", "absent.toml", "--out", "f.mp4"], 2, "absent.toml: no such file"),
+        (["generate", "absent-run", "-o", "%05d.png"], 2, "write frames/%05d.png"),
+        (["generate", "absent-run", "-o", "frames/picture.png"], 2, "write frames/%05d.png"),
+        (["storyboard", "absent-run", "--length", "20h"], 2, "give a length from half a second to 12 hours"),
+        (["storyboard", "absent-run", "--title", ""], 2, "the title is empty"),
         (["prepare", "-o", "store"], 2, "give a folder of footage"),
         (["prepare", "absent-folder", "-o", "store"], 3, "no such file or folder"),
         (["train", "--run", "new-run"], 2, "give a folder of footage"),
@@ -114,6 +136,109 @@ def test_music_without_sound_is_told(clips: Path, tmp_path: Path, capsys: pytest
     assert "no sound in it" in told(capsys)[0]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["prepare", "-o", "place", "--fps", "-3"], "--fps -3 is"), (["train", "--run", "r", "--seed", "-1"], "--seed -1 is")],
+)
+def test_impossible_numbers_are_told(
+    options: list[str], words: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main([options[0], str(clips), *options[1:]]) == 2
+    assert words in told(capsys)[0] and not list(tmp_path.iterdir())
+
+
+def test_damaged_music_is_told_before_anything_is_done(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song = tmp_path / "song.mp4"
+    at = np.arange(12 * 48_000) / 48_000
+    tone = (0.3 * np.sin(2 * np.pi * 220 * at) * np.random.default_rng(0).random(len(at))).astype(np.float32)
+    with VideoWriter(song, (16, 16), 1, sound=Sound(np.stack([tone, tone], axis=1), 48_000)) as writer:
+        writer.write(np.zeros((12, 16, 16, 3), np.uint8))
+    out = tmp_path / "film.mp4"
+    whole = song.read_bytes()
+    half = len(whole) // 2
+    song.write_bytes(whole[:half] + bytes(half // 2) + whole[half + half // 2 :])
+    assert main(["film", str(clips), "--music", str(song), "--length", "12s", "-o", str(out)]) == 4
+    assert "song.mp4" in told(capsys)[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["song.mp4"]
+
+
+def test_a_file_that_is_no_video_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("no video here")
+    (tmp_path / "film.toml").write_text("")
+    given = [str(tmp_path / name) for name in ("notes.txt", "film.toml")]
+    assert main(["film", *given, "-o", str(tmp_path / "f.mp4")]) == 3
+    lines = told(capsys)
+    assert "notes.txt: its name is none of a video or picture" in lines[0]
+    assert "a storyboard is rendered by itself" in lines[1]
+
+
+def test_nothing_that_is_read_is_replaced(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = tmp_path / "clips" / "romance-0.mp4"
+    shutil.copytree(clips / "romance", clip.parent)
+    before = clip.read_bytes()
+    board = tmp_path / "film.toml"
+    board.write_text(f"[[shots]]\nverb = 'material'\nsource = '{clip}'\nlength_s = 0.2\n")
+    for command in (
+        ["rebuild", str(tmp_path / "run"), str(clip)],
+        ["continue", str(tmp_path / "run"), str(clip)],
+        ["film", str(clip)],
+        ["film", str(clip.parent)],
+        ["film", str(board)],
+    ):
+        assert main([*command, "-o", str(clip)]) == 6, command
+        (line,) = told(capsys)
+        assert "which is read; choose another name" in line
+    assert clip.read_bytes() == before
+    assert not list(tmp_path.glob("**/*.run"))
+
+
+def test_a_file_of_others_beside_the_film_is_not_replaced(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photo.json").write_text("[1, 2]")
+    assert main(["film", str(clips), "-o", str(tmp_path / "photo.mp4")]) == 6
+    assert "photo.json: a file of that name is there and is not the record of a film" in told(capsys)[0]
+    assert (tmp_path / "photo.json").read_text() == "[1, 2]"
+
+
+def test_options_beside_a_storyboard_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = tmp_path / "film.toml"
+    board.write_text("[[shots]]\nverb = 'card'\nlength_s = 0.2\n")
+    options = ["--length", "9s", "--music", "a.mp3", "--seed", "0", "--kind", "ad", "--sample"]
+    assert main(["film", str(board), *options]) == 2
+    (line,) = told(capsys)
+    assert "--music, --length, --kind, --seed, --sample: not beside a storyboard" in line
+    assert main(["film", str(board), "--device", "cpu"]) == 0
+    assert (tmp_path / "film.mp4").is_file()
+
+
+def test_a_film_is_rendered_again_in_its_own_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = tmp_path / "film.toml"
+    board.write_text("[[shots]]\nverb = 'card'\nlength_s = 0.2\n")
+    film = tmp_path / "film.mkv"
+    assert main(["film", str(board), "-o", str(film)]) == 0
+    for given in (board, tmp_path / "film.json"):
+        film.unlink()
+        film.touch()
+        assert main(["film", str(given)]) == 0
+        assert film.stat().st_size > 0
+    assert not (tmp_path / "film.mp4").exists()
+    capsys.readouterr()
+
+
+def test_mistakes_in_an_edited_storyboard_are_told_before_training(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "film.toml").write_text("[[shots]]\nlenght_s = 1\n")
+    assert main(["film", str(clips), "-o", str(tmp_path / "film.mp4")]) == 2
+    assert any("did you mean 'length_s'?" in line for line in told(capsys))
+    assert not (tmp_path / "film.run").exists()
+
+
 def test_a_config_tells_all_its_problems(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[codec]\nwidht = 3\n[prior]\ndepth = -1\n", encoding="utf-8")
@@ -138,7 +263,10 @@ def test_every_preset_survives_its_file(tmp_path: Path) -> None:
         (KeyboardInterrupt(), 130, "stopped; the same command goes on"),
         (StoppedError("stopped at step 7; the same command goes on"), 130, "stopped at step 7"),
         (OSError(errno.ENOSPC, "No space left on device", "film.mp4"), 6, "cannot write film.mp4: the disk is full"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "clip.mp4"), 1, "cannot read clip.mp4: there is no such file"),
         (MemoryError(), 1, "not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "not enough memory; use a smaller preset"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "not enough memory"),
         (RuntimeError("two\nlines"), 1, "RuntimeError: two lines (this is a bug in autoreel; --debug shows where)"),
     ],
 )
@@ -154,6 +282,34 @@ def test_whatever_goes_wrong_later_is_one_line_too(
     assert words in shown and len(shown.splitlines()) == 1
     assert main(["film", "anything", "--debug"]) == code
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_to_end_is_a_clean_stop(
+    number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def half_done(path: Path, out: Path) -> None:
+        with atomic_path(tmp_path / "film.mp4") as part:
+            part.write_text("half")
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+    monkeypatch.setattr(preflight, "check_storyboard", half_done)
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)]
+    assert main(["film", "film.toml"]) == code
+    assert "stopped; the same command goes on" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_only_what_goes_on_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(path: Path, endings: object, inputs: object = ()) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preflight, "check_output", stop)
+    assert main(["generate", "run"]) == 130
+    assert capsys.readouterr().err == "stopped; nothing half done is left\n"
 
 
 def test_what_follows_two_dashes_is_no_switch(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,7 +95,7 @@ def film(
     problems += preflight.check_title(title) if title is not None else []
     problems += preflight.check_film(target, [*footage, *(path for path in (music, config) if path is not None)])
     problems += preflight.check_edited(target)
-    problems += preflight.check_folder(run) + preflight.check_apart(run, footage) if run is not None else []
+    problems += preflight.check_folder(run) if run is not None else []
     preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None and amount is not None  # or there would have been a problem
     from autoreel.film.commission import Commission, carry_out
@@ -176,7 +176,7 @@ def train(
     if not footage and not is_prepared:
         problems.append(UsageError("give a folder of footage, or one that `autoreel prepare` made"))
     problems += preflight.check_wishes(preset, config) + preflight.check_folder(run)
-    problems += preflight.check_training(fps, seed) + ([] if is_prepared else preflight.check_apart(run, footage))
+    problems += preflight.check_training(fps, seed)
     amount = _parsed(problems, _budget, f"{steps} steps" if steps is not None else budget)
     preflight.insist(problems)
     assert amount is not None  # or there would have been a problem

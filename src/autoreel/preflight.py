@@ -219,13 +219,6 @@ def check_folder(folder: Path) -> list[AutoreelError]:
     return []
 
 
-def check_apart(run: Path, footage: Sequence[Path]) -> list[AutoreelError]:
-    """A run folder, which gets clips in it as it trains, does not lie within the footage."""
-    from autoreel.generation.clips import what_would_be_lost
-
-    return [*what_would_be_lost(run, footage)]
-
-
 def check_wishes(preset: str, config: Path | None) -> list[AutoreelError]:
     """The preset exists, and a config file has no problems."""
     from autoreel.config import PRESETS, load_config, nearest

@@ -89,10 +89,11 @@ def film_of(path: Path, endings: Sequence[str]) -> Path:
     return there[0] if len(there) == 1 else path.with_suffix(".mp4")
 
 
-def is_record(path: Path) -> bool:
-    """Whether a file is the record of a film."""
+def is_record(path: Path, film: str | None = None) -> bool:
+    """Whether a file is the record of a film: of any, or of the one of that name."""
     try:
-        return "record" in _read_record(path)
+        record = _read_record(path)
+        return "record" in record and film in (None, record.get("film"))
     except ConfigError:
         return False
 

@@ -58,7 +58,10 @@ def problems_of_places(out: Path, inputs: Iterable[Path]) -> list[OutputError]:
     """
     record = beside(out, ".json")
     given = list(inputs)
-    problems = what_would_be_lost(out, given) + what_would_be_lost(record, given)
+    files = [path for path in given if not path.is_dir()]
+    # A film that stands among the footage is no footage.
+    problems = what_would_be_lost(out, files if is_record(record, out.name) else given)
+    problems += what_would_be_lost(record, files)
     if not problems and record.exists() and not is_record(record):
         reason = "a file of that name is there and is not the record of a film; choose another name for the film"
         problems.append(OutputError(f"cannot write {record}: {reason}"))

@@ -47,7 +47,7 @@ def write_clip(
 
 
 def what_would_be_lost(path: Path, inputs: Iterable[Path]) -> list[OutputError]:
-    """Why a file must not be written: it would replace something it is made of, or be taken for some of it later.
+    """Why a file must not be written: it would replace something it is made of.
 
     Args:
         path: the file.
@@ -55,13 +55,14 @@ def what_would_be_lost(path: Path, inputs: Iterable[Path]) -> list[OutputError]:
     """
     problems = []
     for given in inputs:
-        if given.is_dir() and path.resolve().is_relative_to(given.resolve()):
-            reason = f"it lies within {given}, and would be taken for footage by the next call; choose another place"
-        elif path.resolve() == given.resolve() or (path.exists() and given.exists() and path.samefile(given)):
-            reason = f"it would replace {given}, which is read; choose another name"
+        if given.is_dir() and path.is_file():
+            is_lost = path.resolve().is_relative_to(given.resolve())
         else:
-            continue
-        problems.append(OutputError(f"cannot write {path}: {reason}"))
+            is_lost = path.resolve() == given.resolve() or (path.exists() and given.exists() and path.samefile(given))
+        if is_lost:
+            what = f"a file of {given}" if given.is_dir() else str(given)
+            reason = f"it would replace {what}, which is read; choose another name"
+            problems.append(OutputError(f"cannot write {path}: {reason}"))
     return problems
 
 

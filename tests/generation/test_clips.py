@@ -1,0 +1,55 @@
+"""Clips on their way to files: names, lengths, what they say of themselves, what they must not replace."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from autoreel.errors import UsageError
+from autoreel.generation.clips import NOTICES, count_frames, numbered, what_would_be_lost, write_clip
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("clip.mp4", "clip-3.mp4"),
+        ("to/clip.mp4", "to/clip-3.mp4"),
+        ("clip/%05d.png", "clip-3/%05d.png"),
+        ("%05d.png", "clip-3/%05d.png"),
+        ("50%.mp4", "50%-3.mp4"),
+        ("100%/clip.gif", "100%/clip-3.gif"),
+    ],
+)
+def test_numbered_names(name: str, expected: str) -> None:
+    assert numbered(Path(name), 3) == Path(expected)
+
+
+@pytest.mark.parametrize("verb", NOTICES)
+def test_a_clip_says_how_it_was_made(tmp_path: Path, verb: str) -> None:
+    told: list[str] = []
+    frames = np.zeros((3, 16, 16, 3), np.uint8)
+    write_clip(tmp_path / "clip.mp4", iter([frames]), verb=verb, size=(16, 16), rate=Fraction(25), num_frames=3,
+               report=lambda share, words: told.append(words))  # fmt: skip
+    with av.open(str(tmp_path / "clip.mp4")) as file:
+        assert file.metadata["comment"] == NOTICES[verb]
+    assert told == ["3 of 3 frames"]
+
+
+def test_what_is_read_is_not_replaced(tmp_path: Path) -> None:
+    clip, folder = tmp_path / "clip.mp4", tmp_path / "footage"
+    folder.mkdir()
+    (folder / "a.mp4").touch()
+    clip.touch()
+    (tmp_path / "same.mp4").hardlink_to(clip)
+    for path in (clip, tmp_path / "footage" / ".." / "clip.mp4", tmp_path / "same.mp4", folder / "a.mp4"):
+        assert len(what_would_be_lost(path, [clip, folder])) == 1, path
+    for path in (tmp_path / "other.mp4", folder / "new.mp4"):
+        assert not what_would_be_lost(path, [clip, folder, tmp_path / "absent.mp4"])
+
+
+def test_less_than_a_frame_is_no_clip() -> None:
+    assert count_frames(0.5, Fraction(25)) == 12
+    with pytest.raises(UsageError, match="shorter than one frame"):
+        count_frames(0.001, Fraction(25))
