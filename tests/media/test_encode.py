@@ -139,6 +139,19 @@ def test_png_files(tmp_path: Path) -> None:
     assert (tmp_path / "numbered" / "a04.png").is_file()
 
 
+def test_gif_says_what_it_is_in_comments(tmp_path: Path) -> None:
+    long = "ä" * 300
+    with VideoWriter(tmp_path / "a.gif", (48, 64), 10, metadata={"comment": "AI-generated", "title": long}) as writer:
+        writer.write(ramp(5))
+    data = (tmp_path / "a.gif").read_bytes()
+    assert b"\x21\xfe\x0cAI-generated\x00" in data
+    title = f"Title: {long}".encode()
+    assert b"\x21\xfe\xff" + title[:255] + b"\xff" + title[255:510] + bytes([len(title) - 510]) + title[510:] in data
+    with Image.open(tmp_path / "a.gif") as image:
+        assert getattr(image, "n_frames", 0) == 5
+    assert len(read_clip(tmp_path / "a.gif").frames) == 5
+
+
 def test_gif_of_many_colours_keeps_them(tmp_path: Path) -> None:
     frames = ramp(20)
     back = read_clip(write(tmp_path / "a.gif", frames, 10)).frames

@@ -58,7 +58,7 @@ class VideoWriter:
         rate: pictures per second.
         quality: `draft`, `good`, `best`, or the encoder's own constant rate factor (H.264 0 to 51, VP9 0 to 63).
         sound: cut or padded with silence to the length of the pictures; GIF and PNG files hold none and leave it out.
-        metadata: title, artist, album, comment, description, date, genre, copyright, composer; GIF files hold none.
+        metadata: title, artist, album, comment, description, date, genre, copyright, composer.
         codec: `auto`, `h264` or `vp9`.
 
     Raises:
@@ -102,7 +102,7 @@ class VideoWriter:
             return self
         part = self._stack.enter_context(atomic_path(self.path))
         if self._codec == "gif":
-            self._sink = GifSink(part, self.path, self.size, self.rate)
+            self._sink = GifSink(part, self.path, self.size, self.rate, self._metadata)
         else:
             self._sink = ContainerSink(
                 part, self.path, self._codec, self.size, self.rate, self._factor, self._sound, self._metadata

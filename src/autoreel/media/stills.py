@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
@@ -17,6 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from autoreel.clip import Frames
 from autoreel.errors import translate_os_error
+
+_GIF_TRAILER = b"\x3b"
 
 
 class PngSink:
@@ -58,9 +61,13 @@ class GifSink:
         final: its later name, for messages.
         size: (height, width).
         rate: pictures per second; GIF counts in hundredths of a second, each picture's time is rounded to them.
+        metadata: written as comments.
     """
 
-    def __init__(self, part: Path, final: Path, size: tuple[int, int], rate: Fraction) -> None:
+    def __init__(
+        self, part: Path, final: Path, size: tuple[int, int], rate: Fraction, metadata: Mapping[str, str]
+    ) -> None:
+        self._metadata = dict(metadata)
         self._part, self._final, self._size, self._rate = part, final, size, rate
         self._waiting = tempfile.TemporaryFile(dir=part.parent)  # noqa: SIM115 - closed by finish and abandon
         self._num_frames = 0
@@ -95,6 +102,7 @@ class GifSink:
         """Make the palette, then paint every picture with it."""
         try:
             self._paint()
+            self._comment()
         except av.error.FFmpegError as error:
             plain = error if isinstance(error, OSError) else OSError(0, str(error))
             raise translate_os_error(plain, self._final) from error
@@ -128,6 +136,20 @@ class GifSink:
             pictures.push(None)
             self._encode_ready(graph, stream, container)
             container.mux(stream.encode(None))
+
+    def _comment(self) -> None:
+        """Put comment extensions before the byte that ends the file (GIF89a, section 24); FFmpeg writes none."""
+        texts = [text if key == "comment" else f"{key.capitalize()}: {text}" for key, text in self._metadata.items()]
+        with self._part.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != _GIF_TRAILER:
+                raise AssertionError("a GIF ends with its trailer")
+            file.seek(-1, os.SEEK_END)
+            for text in texts:
+                data = text.encode()
+                blocks = [data[i : i + 255] for i in range(0, len(data), 255)]
+                file.write(b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0")
+            file.write(_GIF_TRAILER)
 
     def _encode_ready(self, graph: av.filter.Graph, stream: Any, container: Any) -> None:
         while True:
