@@ -138,7 +138,7 @@ def test_music_without_sound_is_told(clips: Path, tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["prepare", "-o", "place", "--fps", "-3"], "--fps -3 is"), (["train", "--run", "r", "--seed", "-1"], "--seed -1 is")],
+    [(["prepare", "-o", "s", "--fps", "-3"], "--fps -3 is"), (["train", "--run", "r", "--seed", "-1"], "--seed -1 is")],
 )
 def test_impossible_numbers_are_told(
     options: list[str], words: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
