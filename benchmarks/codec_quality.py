@@ -49,7 +49,7 @@ class WatchedStage(CodecStage):
         return super().step(step, progress)
 
 
-def build(run: RunFolder, store: FootageStore, device: torch.device) -> WatchedStage:
+def build(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> WatchedStage:
     WatchedStage.last = WatchedStage.open(run, store, device)
     return WatchedStage.last
 

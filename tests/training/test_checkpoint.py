@@ -107,7 +107,7 @@ def test_a_copy_in_memory_does_not_move_with_the_stage() -> None:
     restore(stage, before)
     assert_same(stage, reference)
     stage.step(1, 0.0)
-    assert not torch.equal(before.tensors["module/model/0.weight"], capture(stage).tensors["module/model/0.weight"])
+    assert not torch.equal(before.tensors["module/codec/0.weight"], capture(stage).tensors["module/codec/0.weight"])
 
 
 def test_a_checkpoint_before_the_first_step_is_one_too(tmp_path: Path) -> None:

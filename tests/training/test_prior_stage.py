@@ -17,11 +17,14 @@ from autoreel.data.store import FootageStore
 from autoreel.models.codec import Codec
 from autoreel.models.prior import FAR
 from autoreel.runs import RunFolder
-from autoreel.training.latents import LatentWindows, cached_latents, plan_streams
+from autoreel.training import latents
+from autoreel.training.budget import Budget
+from autoreel.training.latents import LatentWindows, cached_latents, frames_to_encode, plan_streams
 from autoreel.training.prior_stage import PriorStage, draw_levels, reorder
 from autoreel.training.stage import NonFiniteError, Stage
 
 CPU = torch.device("cpu")
+BUDGET = Budget(steps=60)
 CONFIG = Config(
     data=DataConfig(height=16, width=16),
     codec=CodecConfig(latent_channels=4, widths=(8, 8, 8), encoder_depths=(1, 1, 1), decoder_depths=(1, 1, 1)),
@@ -69,7 +72,7 @@ def codec() -> Codec:
 @pytest.fixture
 def make_stage(tmp_path: Path, codec: Codec) -> Callable[[], PriorStage]:
     run = RunFolder.create(tmp_path / "run", CONFIG)
-    return lambda: PriorStage.open(run, store(), codec, CPU)
+    return lambda: PriorStage.open(run, store(), codec, CPU, BUDGET)
 
 
 # --- what is encoded
@@ -91,8 +94,8 @@ def test_latents_are_encoded_once_and_never_stale(
     tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder.create(tmp_path / "run", CONFIG)
-    first = cached_latents(run, store(), "train", codec, CPU, 3)
-    assert first is not None and cached_latents(run, store(), "test", codec, CPU, 3) is None
+    first = cached_latents(run, store(), "train", codec, CPU, BUDGET)
+    assert first is not None and cached_latents(run, store(), "test", codec, CPU, BUDGET) is None
     assert set(first.labels.tolist()) == {-1, 0, 1}
     assert int(first.lengths.min()) >= 3 and int(first.lengths.sum()) == len(first.latents)
 
@@ -101,16 +104,74 @@ def test_latents_are_encoded_once_and_never_stale(
 
     with monkeypatch.context() as patch:
         patch.setattr(Codec, "encode", refuse)
-        again = cached_latents(run, store(), "train", codec, CPU, 3)
+        again = cached_latents(run, store(), "train", codec, CPU, BUDGET)
         assert again is not None and torch.equal(again.latents, first.latents)
         with pytest.raises(AssertionError):
-            cached_latents(run, store("two"), "train", codec, CPU, 3)
+            cached_latents(run, store("two"), "train", codec, CPU, BUDGET)
         changed = copy.deepcopy(codec)
         changed.latent_mean += 1
         with pytest.raises(AssertionError):
-            cached_latents(run, store(), "train", changed, CPU, 3)
-    cached_latents(run, store("two"), "train", codec, CPU, 3)
+            cached_latents(run, store(), "train", changed, CPU, BUDGET)
+    cached_latents(run, store("two"), "train", codec, CPU, BUDGET)
     assert len(list(run.root.glob("latents-train-*"))) == 1
+
+
+def test_damaged_latents_are_encoded_again(tmp_path: Path, codec: Codec) -> None:
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    first = cached_latents(run, store(), "train", codec, CPU, BUDGET)
+    (path,) = run.root.glob("latents-train-*")
+    whole = path.read_bytes()
+    for damaged in (whole[:-5], b"nothing", whole[:20] + bytes(30) + whole[50:]):
+        path.write_bytes(damaged)
+        again = cached_latents(run, store(), "train", codec, CPU, BUDGET)
+        assert first is not None and again is not None and torch.equal(first.latents, again.latents)
+        assert path.read_bytes() == whole
+
+
+def test_the_same_time_gives_the_same_latents_and_more_time_more(
+    tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "FRAMES_AT_64", 1)
+    run = RunFolder.create(tmp_path / "run", CONFIG)
+    speeds = iter([100])
+    monkeypatch.setattr(latents, "_speed", lambda *_: next(speeds))
+
+    def encoded(seconds: float) -> int:
+        found = cached_latents(run, store(), "train", codec, CPU, Budget(seconds=seconds))
+        assert found is not None
+        return len(found.latents)
+
+    little = encoded(6.0)
+    assert encoded(6.0) == little, "at the speed that was measured first"
+    assert encoded(60_000.0) > little, "with the speed that is known"
+
+
+def test_how_much_is_encoded_follows_the_time() -> None:
+    def frames(side: int, shots: int, affordable: float, frame_bytes: float = 1024.0) -> int:
+        return frames_to_encode(shots, side * side, frame_bytes, 65, affordable)
+
+    assert frames(64, 10, 0.0) == 20_000  # never fewer
+    assert frames(256, 10, 0.0) == 1_250
+    assert frames(256, 10, 1e7) == 500_000  # hours on a GPU
+    assert frames(256, 1000, 4e5) == 65_000  # a stream of each shot
+    assert frames(256, 1000, 1e5) == 20_000  # but not at any price
+    assert frames(256, 10, 1e9, 65536.0) == 65536  # what fits into memory
+
+
+def test_thinning_leaves_every_label() -> None:
+    labels = [0] * 100 + [1] + [2] * 3
+    plan = plan_streams([60] * 104, window=9, temporal_stride=4, max_frames=1000, labels=labels)
+    assert {labels[stream.shot] for stream in plan} == {0, 1, 2}
+    assert sum(stream.num_frames for stream in plan) < 1300
+    assert [stream.shot for stream in plan] == sorted(stream.shot for stream in plan)
+
+
+def test_rare_labels_are_drawn_more_often_than_their_share() -> None:
+    count = 100
+    rare = torch.tensor([0] * 90 + [1] * 10)
+    windows = LatentWindows(torch.zeros(300, 1, 1, 1), 3 * torch.arange(count), torch.full((count,), 3), rare)
+    _, _, labels = windows.draw(torch.Generator().manual_seed(0), 8000, 3)
+    assert float((labels == 1).float().mean()) == pytest.approx(0.25, abs=0.02)  # 1 : 3, the roots of 1 : 9
 
 
 def test_windows_begin_with_the_frame_that_stands_alone() -> None:

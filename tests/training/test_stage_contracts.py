@@ -14,6 +14,7 @@ from tests.training.toy import ToyStage
 from autoreel.config import CodecConfig, Config, DataConfig, DiscriminatorConfig, PriorConfig, TrainingConfig
 from autoreel.models.codec import Codec
 from autoreel.runs import RunFolder, layout_of, read_weights, write_weights
+from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, Place, Snapshot, capture
 from autoreel.training.codec_stage import CodecStage
 from autoreel.training.measure import NoiseFootage
@@ -43,7 +44,7 @@ def prior(path: Path) -> Stage:
         torch.manual_seed(0)
         trained = Codec(SMALL.codec).eval()
     run = RunFolder.open(path) if path.exists() else RunFolder.create(path, SMALL)
-    return PriorStage.open(run, NoiseFootage(SMALL), trained, CPU)
+    return PriorStage.open(run, NoiseFootage(SMALL), trained, CPU, Budget(steps=10))
 
 
 # How to make one, given a place for its files; and shares of the budget that show each of its parts.

@@ -34,7 +34,7 @@ class Bench:
 
     def builders(self) -> Mapping[str, BuildStage]:
         def build(name: str) -> BuildStage:
-            def make(run: RunFolder, store: object, device: torch.device) -> ToyStage:
+            def make(run: RunFolder, store: object, device: torch.device, budget: Budget) -> ToyStage:
                 self.built.append(ToyStage(seed=self.codec_seed if name == "codec" else 1, name=name))
                 return self.built[-1]
 
@@ -108,7 +108,7 @@ def test_a_stop_in_the_prior_does_not_train_the_codec_again(bench: Bench) -> Non
                 stop.set()
             return super().step(step, progress)
 
-    builders = {name: lambda run, store, device, name=name: Stopping(name=name) for name in ("codec", "prior")}
+    builders = {name: lambda run, store, device, budget, name=name: Stopping(name=name) for name in ("codec", "prior")}
     with pytest.raises(StoppedError, match="stopped in the prior at step 8"):
         train.train(
             bench.run, bench.store, budget=Budget(steps=20), stop=stop, report=print, builders=builders
@@ -125,7 +125,7 @@ def test_a_stop_after_the_last_step_is_not_forgotten(bench: Bench) -> None:
             stop.set()
             return super().export()
 
-    def build(run: RunFolder, store: object, device: torch.device) -> ToyStage:
+    def build(run: RunFolder, store: object, device: torch.device, budget: Budget) -> ToyStage:
         return StoppedAtItsEnd()
 
     with pytest.raises(StoppedError, match="stopped after the codec; it is saved"):
@@ -148,7 +148,7 @@ def test_a_kill_between_codec_and_prior_leaves_no_prior_of_another_codec(bench: 
     with pytest.raises(KeyboardInterrupt):
         train.train(
             run, bench.store, budget=Budget(steps=20), stage="prior", report=print,
-            builders={"prior": lambda run, store, device: Stopping(name="prior")},
+            builders={"prior": lambda run, store, device, budget: Stopping(name="prior")},
         )  # fmt: skip
     assert "prior.safetensors" not in RunFolder.open(bench.run.root).manifest.weights
 
@@ -243,7 +243,7 @@ def test_only_a_measured_number_of_threads_is_kept_and_it_is_set_before_anything
     RunFolder.open(bench.run.root).update(threads=torch.get_num_threads() + 1)
     found: list[int] = []
 
-    def build(run: RunFolder, store: object, device: torch.device) -> ToyStage:
+    def build(run: RunFolder, store: object, device: torch.device, budget: Budget) -> ToyStage:
         found.append(torch.get_num_threads())
         return ToyStage()
 

@@ -4,13 +4,18 @@ shot     |----------------------------------------|
 streams  [1|4|4|4|4|4|4|4|4]  each encoded afresh: its first frame stands alone, as in every clip that is made
              [1|4|4|4|4|4|4|4|4]  starts at many phases, so that more windows exist
 window   frame 0 of a stream and `window - 1` neighbours of any place in it
+
+How much is encoded follows the budget: a share of it, at the speed that the first streams are encoded with. The speed
+is kept beside the latents, so that the same budget means the same latents in every session, and a larger one more.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,17 +23,23 @@ import torch
 from torch import Tensor
 
 from autoreel.clip import Frames, to_model
-from autoreel.data.loader import there_and_back
+from autoreel.data.loader import RARE_POWER, there_and_back
+from autoreel.errors import RunError
 from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import FAR
-from autoreel.runs import RunFolder, atomic_path, read_weights, write_weights
+from autoreel.runs import RunFolder, atomic_path, read_metadata, read_weights, write_weights
+from autoreel.training.budget import Budget
 
 if TYPE_CHECKING:
     from autoreel.data.store import FootageStore, Shot
 
-FORMAT = 1
-FRAMES_AT_64 = 20_000  # encoded for training at 64 x 64 pixels, fewer at larger sizes: about half a minute on one core
+FORMAT = 2
+SHARE = 0.05  # of the prior's budget that encoding may take
+MOST = 0.2  # of it, when one stream of each shot takes so long
+FRAMES_AT_64 = 20_000  # at least, at 64 x 64 pixels, fewer at larger sizes: about half a minute on one core
+MOST_BYTES = 4 << 30  # of latents: they are kept in memory
+HELD_OUT_SHARE = 0.15  # of the frames that are encoded for training
 STREAMS_AT_ONCE = 4
 
 
@@ -64,7 +75,7 @@ class LatentWindows:
     labels: Tensor
 
     def draw(self, generator: torch.Generator, batch: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Random windows.
+        """Random windows: a label is drawn first, as `ClipLoader` does, then one of its streams.
 
         Args:
             generator: of the step.
@@ -75,7 +86,8 @@ class LatentWindows:
             latents (B, C, T, h, w), times float32 (B, T) and labels (B,). Half of the windows are the beginning of a
             stream, the others its first frame and neighbours further on, whose distance is told as in a rollout.
         """
-        stream = torch.randint(len(self.starts), (batch,), generator=generator)
+        place = torch.searchsorted(self._cumulative, torch.rand(batch, generator=generator, dtype=torch.float64))
+        stream = place.clamp(max=len(self.starts) - 1)  # the last sum may lie a rounding below 1
         further = torch.rand(batch, generator=generator)
         room = self.lengths[stream] - window + 1  # places a window can begin at
         gap = torch.floor((2 * further - 1).clamp(min=0) * room).long()
@@ -86,6 +98,13 @@ class LatentWindows:
         stream = torch.linspace(0, len(self.starts) - 1, min(batch, len(self.starts))).long()
         return self._gather(stream, torch.zeros_like(stream), window)
 
+    @cached_property
+    def _cumulative(self) -> Tensor:
+        """Chances of the streams, added up: a label in proportion to (its streams)**RARE_POWER."""
+        _, number, counts = torch.unique(self.labels, return_inverse=True, return_counts=True)
+        chances = counts[number].double() ** (RARE_POWER - 1)
+        return torch.cumsum(chances / chances.sum(), 0)
+
     def _gather(self, stream: Tensor, gap: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
         place = torch.arange(window)
         inside = torch.where(place > 0, place + gap[:, None], 0)
@@ -94,7 +113,9 @@ class LatentWindows:
         return latents, times, self.labels[stream]
 
 
-def plan_streams(lengths: Sequence[int], window: int, temporal_stride: int, max_frames: int) -> list[Stream]:
+def plan_streams(
+    lengths: Sequence[int], window: int, temporal_stride: int, max_frames: int, labels: Sequence[int] | None = None
+) -> list[Stream]:
     """Choose what to encode.
 
     Args:
@@ -102,15 +123,15 @@ def plan_streams(lengths: Sequence[int], window: int, temporal_stride: int, max_
         window: latent frames that the prior sees at once.
         temporal_stride: frames in a latent frame.
         max_frames: about how many frames may be encoded in all.
+        labels: of each shot; None when all have the same.
 
     Returns:
-        Streams of one to two windows, at least one of every shot while that fits, evenly thinned where it does not.
-        The closest spacing of starts that fits; it is odd, so that all phases of a group occur. Shots too short for
-        a window that is `FAR` from its first frame are continued there and back, so that rollouts meet nothing new.
+        Streams of one to two windows, at least one of every shot while that fits; where it does not, evenly thinned
+        within each label, at least one of each. The closest spacing of starts that fits; it is odd, so that all phases
+        of a group occur. Shots too short for a window that is `FAR` from its first frame are continued there and back,
+        so that rollouts meet nothing new.
     """
-    shortest = 1 + temporal_stride * (window - 1)
-    with_gap = shortest + temporal_stride * FAR
-    longest = max(with_gap, 1 + temporal_stride * 2 * (window - 1))
+    shortest, with_gap, longest = _stream_lengths(window, temporal_stride)
 
     def streams(spacing: int) -> list[Stream]:
         found = []
@@ -127,13 +148,42 @@ def plan_streams(lengths: Sequence[int], window: int, temporal_stride: int, max_
         spacing = min(spacing * 3 // 2 | 1, longest)
         plan = streams(spacing)
     allowed = max(1, max_frames // longest)
-    if sum(s.num_frames for s in plan) > max_frames and len(plan) > allowed:
-        plan = [plan[i] for i in np.linspace(0, len(plan) - 1, allowed).astype(int)]
-    return plan
+    if sum(s.num_frames for s in plan) <= max_frames or len(plan) <= allowed:
+        return plan
+    by_label: dict[int, list[Stream]] = {}
+    for stream in plan:
+        by_label.setdefault(0 if labels is None else labels[stream.shot], []).append(stream)
+    thinned = []
+    for members in by_label.values():
+        kept = max(1, len(members) * allowed // len(plan))
+        thinned += [members[i] for i in np.linspace(0, len(members) - 1, kept).astype(int)]
+    return sorted(thinned, key=lambda stream: (stream.shot, stream.start))
+
+
+def _stream_lengths(window: int, temporal_stride: int) -> tuple[int, int, int]:
+    """Frames of the shortest stream, of one whose last window is `FAR` from its first frame, and of the longest."""
+    shortest = 1 + temporal_stride * (window - 1)
+    with_gap = shortest + temporal_stride * FAR
+    return shortest, with_gap, max(with_gap, 1 + temporal_stride * 2 * (window - 1))
+
+
+def frames_to_encode(num_shots: int, pixels: int, frame_bytes: float, longest: int, affordable: float) -> int:
+    """How many frames of the training side are encoded.
+
+    Args:
+        num_shots: of the training side.
+        pixels: of a frame.
+        frame_bytes: of its latents.
+        longest: frames of the longest stream.
+        affordable: frames that could be encoded in the whole budget.
+    """
+    least = FRAMES_AT_64 * 64 * 64 / pixels
+    one_of_each = min(num_shots * longest, MOST * affordable)
+    return max(1, int(min(max(least, one_of_each, SHARE * affordable), MOST_BYTES / frame_bytes)))
 
 
 def cached_latents(
-    run: RunFolder, store: FootageStore, split: str, codec: Codec, device: torch.device, window: int
+    run: RunFolder, store: FootageStore, split: str, codec: Codec, device: torch.device, budget: Budget
 ) -> LatentWindows | None:
     """Latents of a split, from the run folder when they were made by this codec from this footage, else encoded now.
 
@@ -143,7 +193,7 @@ def cached_latents(
         split: "train", "validation" or "test".
         codec: on `device`, with the weights that are final.
         device: to encode on.
-        window: latent frames that the prior sees at once.
+        budget: of the prior; how much is encoded follows it.
 
     Returns:
         None when the split is empty.
@@ -154,28 +204,72 @@ def cached_latents(
     shots = store.split(split)
     if not shots:
         return None
+    window, training = run.config.prior.window, run.config.training
     height, width = store.size
-    share = 1.0 if split == "train" else 0.15
-    max_frames = max(1, int(share * FRAMES_AT_64 * 64 * 64 / (height * width)))
-    plan = plan_streams([shot.num_frames for shot in shots], window, codec.temporal_stride, max_frames)
-    lengths = torch.tensor([1 + (s.num_frames - 1) // codec.temporal_stride for s in plan])
-    starts = torch.cumsum(lengths, 0) - lengths
-    labels = torch.tensor([-1 if (name := shots[s.shot].label) is None else store.labels.index(name) for s in plan])
     size = (height // codec.spatial_stride, width // codec.spatial_stride)
-    layout = {"latents": ((int(lengths.sum()), codec.latent_channels, *size), torch.float32)}
+    labels = [-1 if shot.label is None else store.labels.index(shot.label) for shot in shots]
+    longest = _stream_lengths(window, codec.temporal_stride)[2]
+    frame_bytes = 4 * codec.latent_channels * size[0] * size[1] / codec.temporal_stride
 
-    key = _key(codec, store.hash, split, plan)
-    path = run.path(f"latents-{split}-{key}.safetensors")
-    if path.exists():
-        latents = read_weights(path, layout)["latents"]
-    else:
-        latents = torch.empty(layout["latents"][0])
-        _encode(store, shots, plan, starts, codec, device, latents)
-        for old in run.root.glob(f"latents-{split}-*.safetensors"):
-            old.unlink()
-        with atomic_path(path) as part:
-            write_weights(part, {"latents": latents}, {"split": split})
-    return LatentWindows(latents, starts, lengths, labels)
+    def plan_at(frames_per_s: int) -> list[Stream]:
+        # A number of steps has no time: then it is what the steps will see, once.
+        seen = (budget.steps or 0) * training.prior_batch * window * codec.temporal_stride
+        affordable = seen if budget.seconds is None else budget.seconds * frames_per_s
+        max_frames = frames_to_encode(len(shots), height * width, frame_bytes, longest, affordable)
+        if split != "train":
+            max_frames = max(1, int(HELD_OUT_SHARE * max_frames))
+        return plan_streams([shot.num_frames for shot in shots], window, codec.temporal_stride, max_frames, labels)
+
+    def windows(plan: Sequence[Stream], latents: Tensor) -> LatentWindows:
+        lengths = _latent_lengths(plan, codec)
+        return LatentWindows(
+            latents, torch.cumsum(lengths, 0) - lengths, lengths, torch.tensor([labels[s.shot] for s in plan])
+        )
+
+    start = f"latents-{split}-{_made_of(codec, store.hash)}"
+    frames_per_s = 0  # not known
+    for path in run.root.glob(f"{start}-*.safetensors"):
+        try:
+            frames_per_s = int(read_metadata(path).get("frames_per_s", "0"))
+            plan = plan_at(frames_per_s)
+            if path.name == f"{start}-{_digest(plan)}.safetensors" and (frames_per_s or budget.seconds is None):
+                shape = (int(_latent_lengths(plan, codec).sum()), codec.latent_channels, *size)
+                return windows(plan, read_weights(path, {"latents": (shape, torch.float32)})["latents"])
+        except (RunError, ValueError):
+            continue  # damaged: they are encoded again
+
+    if budget.seconds is not None and not frames_per_s:
+        frames_per_s = _speed(store, shots, longest, codec, device)
+    plan = plan_at(frames_per_s)
+    lengths = _latent_lengths(plan, codec)
+    latents = torch.empty(int(lengths.sum()), codec.latent_channels, *size)
+    _encode(store, shots, plan, torch.cumsum(lengths, 0) - lengths, codec, device, latents)
+    for old in run.root.glob(f"latents-{split}-*.safetensors"):
+        old.unlink()
+    with atomic_path(run.path(f"{start}-{_digest(plan)}.safetensors")) as part:
+        write_weights(part, {"latents": latents}, {"split": split, "frames_per_s": str(frames_per_s)})
+    return windows(plan, latents)
+
+
+def _latent_lengths(plan: Sequence[Stream], codec: Codec) -> Tensor:
+    return torch.tensor([1 + (stream.num_frames - 1) // codec.temporal_stride for stream in plan])
+
+
+def _speed(
+    store: FootageStore, shots: Sequence[Shot], longest: int, codec: Codec, device: torch.device
+) -> int:  # fmt: skip
+    """Frames per second that can be encoded, measured on the first streams; the first time only warms up."""
+    plan = [Stream(shot, 0, longest) for shot in range(min(STREAMS_AT_ONCE, len(shots)))]
+    lengths = _latent_lengths(plan, codec)
+    height, width = store.size
+    size = (height // codec.spatial_stride, width // codec.spatial_stride)
+    latents = torch.empty(int(lengths.sum()), codec.latent_channels, *size)
+    took_s = 0.0
+    for _ in range(2):
+        began_s = time.perf_counter()
+        _encode(store, shots, plan, torch.cumsum(lengths, 0) - lengths, codec, device, latents)
+        took_s = time.perf_counter() - began_s
+    return max(1, round(sum(stream.num_frames for stream in plan) / max(took_s, 1e-6)))
 
 
 def _encode(
@@ -202,9 +296,13 @@ def _frames(store: FootageStore, shot: Shot, start: int, count: int) -> Frames:
     return frames
 
 
-def _key(codec: Codec, data_hash: str, split: str, plan: Sequence[Stream]) -> str:
-    digest = hashlib.sha256(f"{FORMAT}/{data_hash}/{split}/{plan}".encode())
+def _digest(plan: Sequence[Stream]) -> str:
+    return hashlib.sha256(str(plan).encode()).hexdigest()[:12]
+
+
+def _made_of(codec: Codec, data_hash: str) -> str:
+    digest = hashlib.sha256(f"{FORMAT}/{data_hash}".encode())
     for name, tensor in sorted(codec.state_dict().items()):
         digest.update(name.encode())
         digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:12]

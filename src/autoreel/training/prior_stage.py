@@ -29,6 +29,7 @@ from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import Prior
 from autoreel.runs import RunFolder
+from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents
 from autoreel.training.previews import write_clip, write_rows
 from autoreel.training.stage import Export, NonFiniteError, step_generator
@@ -91,7 +92,9 @@ class PriorStage:
                 group["base_lr"] = base
 
     @classmethod
-    def open(cls, run: RunFolder, store: FootageStore, codec: Codec, device: torch.device) -> PriorStage:
+    def open(
+        cls, run: RunFolder, store: FootageStore, codec: Codec, device: torch.device, budget: Budget
+    ) -> PriorStage:  # fmt: skip
         """Take the footage's latents from the run folder, or encode them now.
 
         Args:
@@ -99,16 +102,16 @@ class PriorStage:
             store: the footage.
             codec: trained; it is put on `device` and into evaluation.
             device: to train on.
+            budget: of this stage; how much footage is encoded follows it.
 
         Raises:
             OutputError: the latents cannot be written.
         """
         codec = codec.to(device).eval().requires_grad_(False)
-        window = run.config.prior.window
-        train = cached_latents(run, store, "train", codec, device, window)
+        train = cached_latents(run, store, "train", codec, device, budget)
         if train is None:
             raise ValueError("the footage store has no training shots")
-        validation = cached_latents(run, store, "validation", codec, device, window)
+        validation = cached_latents(run, store, "validation", codec, device, budget)
         return cls(run.config, codec, train, validation, len(store.labels), store.rate, device)
 
     def modules(self) -> Mapping[str, nn.Module]:

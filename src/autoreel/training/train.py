@@ -24,7 +24,7 @@ from autoreel.training.measure import codec_step_s, fastest_threads
 from autoreel.training.progress import Display, Report, display
 from autoreel.training.stage import Stage
 
-BuildStage = Callable[[RunFolder, FootageStore, torch.device], Stage]
+BuildStage = Callable[[RunFolder, FootageStore, torch.device, Budget], Stage]  # the budget is that of the stage
 MEASURE_FROM_S = 60.0  # in shorter trainings measuring would cost more than it gives
 MEASURE_FROM_STEPS = 100
 
@@ -154,7 +154,7 @@ def _train_stage(
     training = run.config.training
     threads = training.threads or run.manifest.threads
     torch.set_num_threads(threads or torch.get_num_threads())  # building computes too
-    built = build(run, store, device)
+    built = build(run, store, device, budget)
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
         if checkpoints.paths():
@@ -245,19 +245,19 @@ def _threads_given_back() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device) -> Stage:
+def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> Stage:
     from autoreel.training.codec_stage import CodecStage
 
     return CodecStage.open(run, store, device)
 
 
-def _prior_stage(run: RunFolder, store: FootageStore, device: torch.device) -> Stage:
+def _prior_stage(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> Stage:
     from autoreel.models.codec import Codec
     from autoreel.training.prior_stage import PriorStage
 
     codec = Codec(run.config.codec)
     codec.load_state_dict(run.load_weights("codec.safetensors", layout_of(codec.state_dict())))
-    return PriorStage.open(run, store, codec, device)
+    return PriorStage.open(run, store, codec, device, budget)
 
 
 BUILDERS: Mapping[str, BuildStage] = {"codec": _codec_stage, "prior": _prior_stage}
