@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import struct
@@ -88,10 +89,10 @@ def test_a_missing_folder_and_a_folder_in_the_way_are_found_before_the_work(tmp_
 
 
 def test_a_folder_without_permission_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def touch(self: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(self))  # root is forbidden nothing
+    def refuse(path: Any, *arguments: Any, **others: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))  # root is forbidden nothing
 
-    monkeypatch.setattr(Path, "touch", touch)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OutputError, match="no permission to write there"), atomic_path(tmp_path / "x.mp4"):
         raise AssertionError("the work was begun")
 
@@ -107,6 +108,62 @@ def test_a_folder_of_files_appears_at_once(tmp_path: Path) -> None:
         (part / "1.png").touch()
         raise ValueError("a bug")
     assert names(tmp_path) == ["frames"]
+
+
+def killed_while_writing(final: Path, folder: bool) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from autoreel.runs import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1]), folder=bool(sys.argv[2])) as part:\n"
+        "    (part / '1.png' if sys.argv[2] else part).write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(final), "folder" if folder else ""]
+    subprocess.run(arguments, env={"PYTHONPATH": ":".join(sys.path)}, check=False)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "x" * 240 + ".mp4"])
+def test_the_next_writer_takes_over_what_a_killed_one_left(tmp_path: Path, name: str) -> None:
+    killed_while_writing(tmp_path / name, folder=False)
+    assert len(names(tmp_path)) == 1 and names(tmp_path)[0].endswith(".part.mp4")
+    with atomic_path(tmp_path / name) as part:
+        assert part.read_bytes() == b""
+        part.write_text("whole")
+    assert names(tmp_path) == [name]
+
+
+def test_a_folder_that_a_killed_writer_left_is_emptied(tmp_path: Path) -> None:
+    killed_while_writing(tmp_path / "frames", folder=True)
+    assert (tmp_path / ".frames.part/1.png").exists()
+    with atomic_path(tmp_path / "frames", folder=True) as part:
+        (part / "2.png").touch()
+    assert names(tmp_path) == ["frames"] and names(tmp_path / "frames") == ["2.png"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "film.mp4") as first:
+        first.write_text("first")
+        with atomic_path(tmp_path / "film.mp4") as second:
+            second.write_text("second")
+        (tmp_path / "film.mp4").unlink()
+        (tmp_path / "film.mp4").mkdir()
+        with pytest.raises(OutputError, match="it is a folder"), atomic_path(tmp_path / "film.mp4"):
+            raise AssertionError("the work was begun")
+        (tmp_path / "film.mp4").rmdir()
+        atomic_write_text(tmp_path / "film.mp4", "second")
+        assert first.read_text() == "first"
+        assert (tmp_path / "film.mp4").read_text() == "second"
+    assert (tmp_path / "film.mp4").read_text() == "first"
+    assert names(tmp_path) == ["film.mp4"]
+
+
+def test_a_disk_without_locks_is_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for _ in range(2):
+        atomic_write_text(tmp_path / "x.txt", "whole")
+        assert names(tmp_path) == ["x.txt"]
 
 
 def test_bytes_and_text(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """Files that appear whole or not at all.
 
-  write .3f9c.part.mp4  ->  fsync it  ->  rename to film.mp4  ->  fsync the folder
+  write .film.mp4.part.mp4  ->  fsync it  ->  rename to film.mp4  ->  fsync the folder
 
-Until the rename the final name holds what it held before; after the last fsync a power cut cannot undo it.
+Until the rename the final name holds what it held before; after the last fsync a power cut cannot undo it. The writer
+holds a lock on the temporary file, which ends with the process: what a killed one left is taken over by the next writer
+of the same name, and two writers at once do not meet.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -17,6 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autoreel.errors import OutputError, translate_os_error
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+MAX_NAME_BYTES = 100  # of a file's name that is repeated in that of its temporary file
 
 
 @contextmanager
@@ -34,21 +41,33 @@ def atomic_path(final: Path, *, folder: bool = False) -> Iterator[Path]:
         OutputError: it cannot be written; permission and a missing folder are found before the block runs.
     """
     final = Path(final)
-    part = final.parent / f".{secrets.token_hex(6)}.part{final.suffix}"
+    name = final.name if len(os.fsencode(final.name)) <= MAX_NAME_BYTES else _digest(final.name)
+    part, lock = final.parent / f".{name}.part{final.suffix}", None
+    is_ours = False  # until then it may be somebody else's
     try:
-        _check_writable(final, part, folder)
+        _check_place(final, folder)
+        lock = _claim(part, folder)
+        if lock is None:  # somebody writes the same file just now, or there are no locks on this disk
+            part = final.parent / f".{secrets.token_hex(6)}.part{final.suffix}"
+            _make(part, folder)
+        is_ours = True
         yield part
         sync(part)
         os.replace(part, final)
         _sync_one(final.parent)
     except OSError as error:
-        remove(part)
+        if is_ours:
+            remove(part)
         if _concerns(error, part, final):
             raise translate_os_error(error, final) from error
         raise
     except BaseException:
-        remove(part)
+        if is_ours:
+            remove(part)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -86,17 +105,54 @@ def _sync_one(path: Path) -> None:
         os.close(descriptor)
 
 
-def _check_writable(final: Path, part: Path, folder: bool) -> None:
+def _check_place(final: Path, folder: bool) -> None:
     """Find out before hours of work what would only fail at the end of them."""
-    if folder:
-        if final.is_dir() and any(final.iterdir()):
-            raise OutputError(f"cannot write {final}: there is a folder of that name with files in it; choose another")
-        part.mkdir()
-        return
-    if final.is_dir():
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(final)
+    if folder and final.is_dir() and any(final.iterdir()):
+        raise OutputError(f"cannot write {final}: there is a folder of that name with files in it; choose another")
+    if not folder and final.is_dir():
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(final))
-    part.touch(exist_ok=False)
-    part.unlink()
+
+
+def _claim(part: Path, folder: bool) -> int | None:
+    """Make a temporary file or folder, or take over what a dead writer left of it.
+
+    Returns:
+        A descriptor that holds the lock, or None where it cannot be had.
+    """
+    descriptor = None
+    try:
+        if folder:
+            part.mkdir(exist_ok=True)
+        kind = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
+        descriptor = os.open(part, kind | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Between opening and locking its writer may have ended: then this is the finished file by now.
+        if os.path.samestat(os.stat(part, follow_symlinks=False), os.fstat(descriptor)):
+            if folder:
+                for left in part.iterdir():
+                    remove(left)
+            else:
+                os.truncate(descriptor, 0)
+            return descriptor
+    except OSError as error:  # whatever it is, it is said when the other name cannot be made either
+        if descriptor is not None and error.errno in _NO_LOCKS:
+            remove(part)  # then nobody ever writes into a file of this name
+    if descriptor is not None:
+        os.close(descriptor)
+    return None
+
+
+def _make(part: Path, folder: bool) -> None:
+    if folder:
+        part.mkdir()
+    else:
+        part.touch(exist_ok=False)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 def _concerns(error: OSError, part: Path, final: Path) -> bool:
