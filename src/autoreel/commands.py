@@ -261,10 +261,10 @@ def continue_(
     """
     length_s = _check_verb(clip, "the clip", out, length)
     opened = _open(run, device)
-    frames = _read(clip, opened)
+    given, expected = _read(clip, opened)
     made = _num_frames(length_s, opened)
-    chunks = opened.continue_stream(frames, made, label, seed, _options(guidance, steps))
-    _write(out, opened, chunks, "continue", len(frames) + made)
+    chunks = opened.continue_stream(given, made, label, seed, _options(guidance, steps))
+    _write(out, opened, chunks, "continue", expected + made)
 
 
 def animate(
@@ -313,12 +313,8 @@ def rebuild(run: Path, clip: Path, *, out: Out = Path("rebuilt.mp4"), device: De
     """
     _check_verb(clip, "the clip", out, "1s")
     opened = _open(run, device)
-    from autoreel.media.decode import decode
-    from autoreel.media.probe import probe
-
-    expected = max(1, round((probe(clip).duration_s or 0.0) * opened.rate))  # for the progress alone
-    chunks = decode(clip, size=opened.size, fit=opened.config.data.fit, rate=opened.rate)
-    _write(out, opened, opened.rebuild_stream(chunk.frames for chunk in chunks), "rebuild", expected)
+    given, expected = _read(clip, opened)
+    _write(out, opened, opened.rebuild_stream(given), "rebuild", expected)
 
 
 def storyboard(
@@ -491,10 +487,14 @@ def _num_frames(length_s: float | None, run: Run) -> int:
     return count_frames(length_s or 0.0, run.rate)
 
 
-def _read(clip: Path, run: Run) -> Frames:
-    from autoreel.media.decode import read_clip
+def _read(clip: Path, run: Run) -> tuple[Iterator[Frames], int]:
+    """The frames of a clip as the run takes them, in chunks, and about how many there are, for the progress."""
+    from autoreel.media.decode import decode
+    from autoreel.media.probe import probe
 
-    return read_clip(clip, size=run.size, fit=run.config.data.fit, rate=run.rate).frames
+    expected = max(1, round((probe(clip).duration_s or 0.0) * run.rate))
+    chunks = decode(clip, size=run.size, fit=run.config.data.fit, rate=run.rate)
+    return (chunk.frames for chunk in chunks), expected
 
 
 def _write(path: Path, run: Run, chunks: Iterator[Frames], verb: str, num_frames: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import autoreel
 from autoreel.cli import main
@@ -31,6 +32,7 @@ from autoreel.config import (
 from autoreel.data.sample import render_sample_footage, write_sample_music
 from autoreel.data.store import FootageStore
 from autoreel.errors import RunError
+from autoreel.film.batches import Wanted, make_shots
 from autoreel.media.decode import decode, first_frame, read_clip, read_sound
 from autoreel.media.probe import probe
 
@@ -125,6 +127,52 @@ def test_the_storyboard_can_be_edited_and_rendered_again(film: Path, capsys: pyt
     assert main(["film", str(edited)]) == 0
     assert capsys.readouterr().out.strip() == str(film.with_name("edited.mp4"))
     assert len(read_clip(film.with_name("edited.mp4")).frames) == len(read_clip(film).frames)
+
+
+def test_the_same_command_renders_what_was_edited(film: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = film.with_suffix(".toml")
+    text = board.read_text(encoding="utf-8")
+    edited = text + '\n[[shots]]\nverb = "card"\nlength_s = 0.4\n'
+    board.write_text(edited, encoding="utf-8")
+    command = ["film", str(place / "footage"), "--length", "5s", "--budget", "6 steps", "-o", str(film)]
+    assert main(command) == 0
+    line = "film.toml was edited and is rendered as it stands (5.40 s, song.wav), not with --length 5s"
+    assert line in capsys.readouterr().err
+    assert len(read_clip(film).frames) == 135 and board.read_text(encoding="utf-8") == edited
+    board.write_text(text, encoding="utf-8")
+    assert main(["film", str(board)]) == 0  # for the tests that follow: the film as it was
+    assert len(read_clip(film).frames) == 125
+
+
+def test_one_model_makes_several_films(film: Path, run: Path, place: Path) -> None:
+    """Another seed is another film and not another training; left out, it is that of the training."""
+    command = ["film", str(place / "footage"), "--length", "1s", "--budget", "6 steps", "--run", str(run)]
+    seeds = {}
+    for name, options in (("left-out", []), ("three", ["--seed", "3"]), ("four", ["--seed", "4"])):
+        out = place / "several" / f"{name}.mp4"
+        assert main([*command, *options, "-o", str(out)]) == 0
+        seeds[name] = re.findall(r"^seed = (\d+)$", out.with_suffix(".toml").read_text(), re.MULTILINE)
+    assert seeds["left-out"] == seeds["three"] != seeds["four"]
+    assert autoreel.load(run).config.training.seed == 3
+
+
+def test_a_picture_is_rebuilt(run: Path, place: Path) -> None:
+    picture = place / "picture.png"
+    Image.new("RGB", (40, 30), "#3366cc").save(picture)
+    out = place / "picture-again.mp4"
+    assert main(["rebuild", str(run), str(picture), "-o", str(out)]) == 0
+    assert len(read_clip(out).frames) == 1
+
+
+def test_shots_made_side_by_side_are_those_made_alone(run: Path) -> None:
+    """Up to rounding: matrix products of several clips at once may be added up in another order."""
+    opened = autoreel.load(run, device="cpu")
+    wanted = [Wanted(number, label, 7 * number, 9 + number) for number, label in enumerate((None, "ad", "romance"), 1)]
+    for shot, (number, frames) in zip(wanted, make_shots(opened, wanted), strict=True):
+        alone = opened.generate(shot.label, shot.count, shot.seed)
+        assert number == shot.number and frames.shape == alone.shape
+        apart = np.abs(frames.astype(int) - alone)
+        assert apart.mean() < 0.5 and apart.max() <= 16, (apart.mean(), apart.max())
 
 
 def test_step_by_step_gives_a_run_as_well(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
