@@ -236,6 +236,9 @@ def test_mistakes_in_an_edited_storyboard_are_told_before_training(
     (tmp_path / "film.toml").write_text("[[shots]]\nlenght_s = 1\n")
     assert main(["film", str(clips), "-o", str(tmp_path / "film.mp4")]) == 2
     assert any("did you mean 'length_s'?" in line for line in told(capsys))
+    (tmp_path / "film.toml").write_text("run = 'other.run'\n[[shots]]\nlength_s = 1\n")
+    assert main(["film", str(clips), "-o", str(tmp_path / "film.mp4")]) == 5
+    assert "other.run, which is not there" in told(capsys)[0]
     assert not (tmp_path / "film.run").exists()
 
 

@@ -94,7 +94,7 @@ def film(
     problems += preflight.check_music(music, length_s) if music is not None else []
     problems += preflight.check_title(title) if title is not None else []
     problems += preflight.check_film(target, [*footage, *(path for path in (music, config) if path is not None)])
-    problems += preflight.check_edited(target)
+    problems += preflight.check_edited(target, run)
     problems += preflight.check_folder(run) if run is not None else []
     preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None and amount is not None  # or there would have been a problem

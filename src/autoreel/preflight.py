@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from autoreel.errors import AutoreelError, ConfigError, FootageError, MediaError, OutputError, UsageError
+from autoreel.errors import AutoreelError, ConfigError, FootageError, MediaError, OutputError, RunError, UsageError
 
 FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
 CLIP_ENDINGS = (*FILM_ENDINGS, ".gif", ".png")
@@ -111,12 +111,24 @@ def check_storyboard(path: Path, out: Path) -> list[AutoreelError]:
     return [*problems_of_places(out, inputs_of(board))]
 
 
-def check_edited(out: Path) -> list[AutoreelError]:
-    """The storyboard beside a film, where somebody edited it: it is what will be rendered."""
-    from autoreel.film.document import beside, is_edited
+def check_edited(out: Path, run: Path | None) -> list[AutoreelError]:
+    """The storyboard beside a film, where somebody edited it: it is what will be rendered.
+
+    Args:
+        out: the film.
+        run: the run folder, which may not be there yet; None for the one beside the film.
+    """
+    from autoreel.film.document import beside, is_edited, load_storyboard
 
     path = beside(out, ".toml")
-    return check_storyboard(path, out) if is_edited(path) else []
+    if not is_edited(path):
+        return []
+    problems = check_storyboard(path, out)
+    named = Path(load_storyboard(path).run or run or beside(out, ".run")) if not problems else None
+    is_made_now = named is not None and named.resolve() == (run or beside(out, ".run")).resolve()
+    if named is not None and not is_made_now and not (named / "run.json").is_file():
+        problems.append(RunError(f"{path} was edited and names the run {named}, which is not there"))
+    return problems
 
 
 def check_film(out: Path, inputs: Iterable[Path]) -> list[AutoreelError]:
