@@ -18,7 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from autoreel.config import PRESETS
+from autoreel.config import PRESETS, load_config
 from autoreel.errors import DivergedError, OutputError, RunError, RunLockedError
 from autoreel.runs import (
     RunFolder,
@@ -442,6 +442,31 @@ def test_one_writer_and_its_leftovers_are_cleared(run: RunFolder) -> None:
             raise AssertionError("two writers")
     with run.lock():
         pass
+
+
+def test_a_persons_own_config_is_never_overwritten(tmp_path: Path) -> None:
+    own = tmp_path / "config.toml"
+    own.write_text('# mine\npreset = "tiny"\n[training]\nseed = 7\n', encoding="utf-8")
+    text = own.read_text()
+    with pytest.raises(RunError, match=r"config\.toml stands there and says something else"):
+        RunFolder.create(tmp_path, PRESETS["tiny"])
+    RunFolder.create(tmp_path, load_config(own))
+    assert own.read_text() == text
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.toml").write_text("preset = 3")
+    with pytest.raises(RunError, match=r"config\.toml stands there and cannot be used: .*unknown preset"):
+        RunFolder.create(tmp_path / "other", PRESETS["tiny"])
+    assert names(tmp_path / "other") == ["config.toml"]
+
+
+def test_who_waits_for_the_lock_sees_what_the_other_has_written(run: RunFolder) -> None:
+    waiting = RunFolder.open(run.root)
+    with run.lock():
+        run.update_stage("codec", StageState(done=True, step=5))
+    with waiting.lock():
+        assert waiting.manifest == run.manifest
+        waiting.update(labels=("ad",))
+    assert RunFolder.open(run.root).manifest.stages["codec"].step == 5
 
 
 def test_the_lock_of_a_process_that_died_is_free(run: RunFolder) -> None:

@@ -68,7 +68,7 @@ def test_the_largest_preset_that_reaches_enough_steps_is_taken() -> None:
         return speeds[name]
 
     for steps_of, expected in (("small", "small"), ("base", "base")):
-        needed_s = NEEDED_STEPS[steps_of][0] * speeds[steps_of] / 0.5
+        needed_s = NEEDED_STEPS[steps_of] * speeds[steps_of] / 0.5
         assert choose_preset(Budget(seconds=needed_s), 0.5, measure)[0] == expected
     asked.clear()
     assert choose_preset(Budget(seconds=600), 0.5, measure) == ("tiny", {"small": 0.5})

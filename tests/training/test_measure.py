@@ -1,10 +1,13 @@
 """Seconds per step, measured on real steps."""
 
+import pytest
 import torch
 from tests.training.toy import ToyStage
 
 from autoreel.config import CodecConfig, Config, DataConfig, PriorConfig, TrainingConfig
 from autoreel.data.loader import ClipLoader
+from autoreel.training import measure
+from autoreel.training.codec_stage import CodecStage
 from autoreel.training.measure import NoiseFootage, codec_step_s, step_seconds
 
 SMALL = Config(
@@ -26,6 +29,14 @@ def test_a_few_steps_are_taken_and_the_first_only_warms_up() -> None:
 
 def test_the_codec_of_any_config_can_be_measured_without_footage() -> None:
     assert codec_step_s(SMALL, torch.device("cpu")) > 0
+
+
+def test_both_parts_of_the_training_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(stage: CodecStage, enough_s: float, progress: float = 0.0) -> float:
+        return 1.0 if progress < stage.config.training.adversary_start else 6.0
+
+    monkeypatch.setattr(measure, "step_seconds", seconds)
+    assert codec_step_s(SMALL, torch.device("cpu")) == pytest.approx(2 * (0.8 * 1.0 + 0.2 * 6.0))
 
 
 def test_noise_is_footage_like_any_other() -> None:

@@ -13,7 +13,7 @@ from tests.training.toy import ToyStage, toy_config
 from autoreel.config import Config
 from autoreel.errors import RunError, RunLockedError, StoppedError, UsageError
 from autoreel.runs import RunFolder, layout_of
-from autoreel.training import measure, train
+from autoreel.training import doctor, measure, train
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import capture
 from autoreel.training.measure import NoiseFootage, fastest_threads, step_seconds
@@ -254,8 +254,11 @@ def test_only_a_measured_number_of_threads_is_kept_and_it_is_set_before_anything
 
 
 def test_auto_takes_the_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "codec_step_s", lambda config, device: {"small": 0.2, "base": 3.0}[config.preset])
+    monkeypatch.setattr(doctor, "codec_step_s", lambda config, device: 0.1)
+    monkeypatch.setattr(measure, "codec_step_s", lambda config, device: {"small": 0.2, "base": 3.0}[config.preset])
     lines: list[str] = []
     assert train.auto_config(Budget.parse("20m"), device="cpu", report=lines.append).preset == "small"
     assert train.auto_config(Budget.parse("1m"), device="cpu", report=lines.append).preset == "tiny"
     assert lines[0] == "preset small for 20m00s (measured: small 0.20 s/step, base 3.00 s/step)"
+    told = list(doctor._speed(Budget.parse("20m")))
+    assert "largest preset for a budget of 20m00s: small" in told[-1], "the doctor names the one that is taken"

@@ -52,9 +52,9 @@ class StageState(Strict):
     """How far a stage is.
 
     Attributes:
-        done: its weights are exported and its budget is used up.
-        step: steps taken.
-        elapsed_s: seconds spent in the loop, over all sessions.
+        done: its weights are exported and its budget was used up; while a larger one is trained they stay.
+        step: steps taken when it was done; 0 before. Checkpoints say how far a stopped training is.
+        elapsed_s: seconds spent in the loop, over all sessions, when it was done.
         codec_hash: the codec its latents came from (prior only).
     """
 
@@ -131,11 +131,11 @@ class RunFolder:
         """Make a new run folder.
 
         Args:
-            path: absent or empty; its parents are made.
+            path: absent or empty; its parents are made. A config.toml that says the same as `config` stays as it is.
             config: kept in it as config.toml.
 
         Raises:
-            RunError: there are other files in it.
+            RunError: there are other files in it, or a config.toml that says something else.
             OutputError: it cannot be written.
         """
         path = Path(path)
@@ -148,7 +148,8 @@ class RunFolder:
             what = "is a run already; open it" if "run.json" in others else f"holds other files ({sorted(others)[0]})"
             raise RunError(f"{path} {what}; give the name of a new or empty folder to begin a run")
         run = cls(path, config, Manifest.here())
-        atomic_write_text(path / "config.toml", dump_config(config))
+        if not _holds_config(path / "config.toml", config):
+            atomic_write_text(path / "config.toml", dump_config(config))
         run.update()
         return run
 
@@ -164,12 +165,11 @@ class RunFolder:
             raise RunError(f"{path} does not exist; `autoreel train` makes a run folder from footage")
         if not (path / "run.json").is_file():
             raise RunError(f"{path} is not a run folder (it has no run.json); `autoreel train` makes one from footage")
-        content = _migrate(path, _read_manifest(path / "run.json"))
+        manifest = _load_manifest(path)
         try:
-            manifest = from_mapping(Manifest, content, str(path / "run.json"))
             config = load_config(path / "config.toml")
         except ConfigError as error:
-            raise RunError(f"{path} is damaged: {error}; copy it again, or train it again") from error
+            raise _damaged(path, error) from error
         return cls(path, config, manifest)
 
     def path(self, name: str) -> Path:
@@ -192,10 +192,11 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only writer, until the block ends or the process dies.
+        """Be the only writer, until the block ends or the process dies. The manifest is read again.
 
         Raises:
             RunLockedError: another process is.
+            RunError: the run was damaged since it was opened.
         """
         try:
             descriptor = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -211,6 +212,7 @@ class RunFolder:
                 ) from None
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            self.manifest = _load_manifest(self.root)  # the writer before may have changed it since it was opened
             self._clear_leftovers()
             yield
         finally:
@@ -306,6 +308,31 @@ class RunFolder:
 
     def _record(self, name: str, record: WeightsRecord) -> None:
         self.update(weights={**self.manifest.weights, name: record})
+
+
+def _holds_config(path: Path, config: Config) -> bool:
+    """Whether a config.toml stands there already; a person's own is never overwritten."""
+    if not path.exists():
+        return False
+    try:
+        if load_config(path) == config:
+            return True
+        why = "says something else than this run is to be made from"
+    except ConfigError as error:
+        why = f"cannot be used: {error}"
+    raise RunError(f"{path} stands there and {why}; begin the run with --config {path}, or move that file away")
+
+
+def _damaged(path: Path, error: ConfigError) -> RunError:
+    return RunError(f"{path} is damaged: {error}; copy it again, or train it again")
+
+
+def _load_manifest(path: Path) -> Manifest:
+    content = _migrate(path, _read_manifest(path / "run.json"))
+    try:
+        return from_mapping(Manifest, content, str(path / "run.json"))
+    except ConfigError as error:
+        raise _damaged(path, error) from error
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from autoreel.durations import parse_duration_s
 from autoreel.errors import UsageError
 
-# The steps below which a preset's result is not worth looking at: (codec, prior). On two cores and real footage a
-# prototype of the tiny codec stood at 22.6 dB after 100 steps and 25.4 dB after 300, and the actions its prior made
-# were plain after 800. Those of the larger presets are estimates: they compress four times as hard for the same number
-# of clips a step, and one of 128 px was still blurred after some 400.
-NEEDED_STEPS: dict[str, tuple[int, int]] = {
-    "tiny": (150, 300),
-    "small": (1500, 1500),
-    "base": (6000, 5000),
-}
+# The codec steps below which a preset's result is not worth looking at; the smallest is taken in any case. They are
+# estimates: these presets compress four times as hard as `tiny` for the same number of clips a step, whose prototype
+# stood at 22.6 dB after 100 steps and 25.4 dB after 300 of real footage; one of 128 px was still blurred after 400.
+NEEDED_STEPS: dict[str, int] = {"small": 1500, "base": 6000}
 # Nothing takes a step of a larger preset in less; where less would be needed there is nothing to measure.
 QUICKEST_STEP_S = {"cpu": 0.1, "cuda": 0.01}
 
@@ -144,7 +139,7 @@ def choose_preset(
     """
     chosen, measured = presets[0], dict[str, float]()
     for name in presets[1:] if budget.seconds is not None else ():
-        needed_step_s = codec_share * (budget.seconds or 0.0) / NEEDED_STEPS[name][0]
+        needed_step_s = codec_share * (budget.seconds or 0.0) / NEEDED_STEPS[name]
         if needed_step_s < quickest_step_s:
             break
         measured[name] = measure(name)

@@ -15,8 +15,8 @@ import torch
 from autoreel.config import PRESETS
 from autoreel.media.jail import jail_report
 from autoreel.models.compute import choose_device, matrix_dtype
-from autoreel.training.budget import Budget, choose_preset
-from autoreel.training.measure import codec_step_s
+from autoreel.training.budget import Budget
+from autoreel.training.measure import codec_step_s, largest_preset
 
 EXTRAS = {  # extra of pyproject.toml: a module that comes with it
     "serve": "fastapi",
@@ -140,7 +140,6 @@ def _speed(budget: Budget) -> Iterator[str]:
                 )
         finally:
             torch.set_num_threads(before)
-    share = config.training.codec_share
-    name, _ = choose_preset(budget, share, lambda preset: codec_step_s(PRESETS[preset], device))
+    name, _ = largest_preset(budget, device)
     data = PRESETS[name].data
     yield f"{OK} largest preset for a budget of {budget}: {name} ({data.width}x{data.height} pixels)"

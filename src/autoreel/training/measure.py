@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from autoreel.clip import Frames
-from autoreel.config import Config
+from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore, Shot
+from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset
 from autoreel.training.checkpoint import capture, restore
 from autoreel.training.stage import NonFiniteError, Stage
 
@@ -41,19 +42,20 @@ def fastest_threads(stage: Stage) -> tuple[int, dict[int, float]]:
     return min(seconds, key=lambda threads: seconds[threads]), seconds
 
 
-def step_seconds(stage: Stage, enough_s: float = 3.0) -> float:
+def step_seconds(stage: Stage, enough_s: float = 3.0, progress: float = 0.0) -> float:
     """Seconds per step: the best of a few after one that warms up. The stage has moved on afterwards.
 
     Args:
         stage: any.
         enough_s: no further step is begun after this time.
+        progress: the part of the training that is measured, a share of its budget.
     """
     times: list[float] = []
     began = time.perf_counter()
     for step in range(4):
         started = time.perf_counter()
         with contextlib.suppress(NonFiniteError):  # only the time is of interest
-            stage.step(step, 0.0)
+            stage.step(step, progress)
         times.append(time.perf_counter() - started)
         if len(times) > 1 and time.perf_counter() - began > enough_s:
             break
@@ -61,7 +63,7 @@ def step_seconds(stage: Stage, enough_s: float = 3.0) -> float:
 
 
 def codec_step_s(config: Config, device: torch.device) -> float:
-    """Seconds per codec step of a preset, on frames of noise of its size.
+    """Seconds per codec step of a preset, on frames of noise of its size: the mean over both parts of its training.
 
     Args:
         config: the preset. On a CPU one clip at a time is measured, and the time multiplied by the batch.
@@ -72,7 +74,27 @@ def codec_step_s(config: Config, device: torch.device) -> float:
     batch = config.training.codec_batch if device.type == "cuda" else 1
     smaller = config.model_copy(update={"training": config.training.model_copy(update={"codec_batch": batch})})
     stage = CodecStage(smaller, NoiseFootage(config), device, fit=False)
-    return step_seconds(stage, enough_s=0.0) * config.training.codec_batch / batch
+    seconds = step_seconds(stage, enough_s=0.0)
+    if stage.has_adversary:
+        start = config.training.adversary_start
+        seconds = start * seconds + (1 - start) * step_seconds(stage, enough_s=0.0, progress=1.0)
+    return seconds * config.training.codec_batch / batch
+
+
+def largest_preset(budget: Budget, device: torch.device) -> tuple[str, dict[str, float]]:
+    """The largest preset that this machine can train in the time, after a few measured steps.
+
+    Args:
+        budget: of the whole training.
+        device: where.
+
+    Returns:
+        The name, and the seconds per codec step of those that were measured.
+    """
+    return choose_preset(
+        budget, PRESETS["tiny"].training.codec_share, lambda name: codec_step_s(PRESETS[name], device),
+        quickest_step_s=QUICKEST_STEP_S.get(device.type, QUICKEST_STEP_S["cuda"]),
+    )  # fmt: skip
 
 
 class NoiseFootage(FootageStore):

@@ -17,10 +17,10 @@ from autoreel.errors import RunError, StoppedError
 from autoreel.models.compute import choose_device
 from autoreel.runs import Manifest, RunFolder, StageState, layout_of
 from autoreel.training.begin import other_footage
-from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset, divide, show_duration
+from autoreel.training.budget import Budget, divide, show_duration
 from autoreel.training.checkpoint import Checkpoints, Place
 from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
-from autoreel.training.measure import codec_step_s, fastest_threads
+from autoreel.training.measure import fastest_threads, largest_preset
 from autoreel.training.progress import Display, Report, display
 from autoreel.training.stage import Stage
 
@@ -119,12 +119,7 @@ def auto_config(budget: Budget, *, device: str = "auto", report: Report | None =
         device: "auto", "cpu" or "cuda".
         report: told what was measured and chosen.
     """
-    target = choose_device(device)
-    share = PRESETS["tiny"].training.codec_share
-    name, measured = choose_preset(
-        budget, share, lambda name: codec_step_s(PRESETS[name], target),
-        quickest_step_s=QUICKEST_STEP_S.get(target.type, QUICKEST_STEP_S["cuda"]),
-    )  # fmt: skip
+    name, measured = largest_preset(budget, choose_device(device))
     if report is not None:
         speeds = ", ".join(f"{preset} {seconds:.2f} s/step" for preset, seconds in measured.items())
         report(f"preset {name} for {budget}" + (f" (measured: {speeds})" if speeds else ""))
