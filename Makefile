@@ -20,7 +20,10 @@ pytest: set-up
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal
 
 docs: set-up
-	$(PYTHON) tools/command_help.py > docs/commands.md
+	$(PYTHON) tools/command_help.py > docs/commands.md.new || { rm -f docs/commands.md.new; exit 1; }
+	mv docs/commands.md.new docs/commands.md
 
 clean:
-	rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@if [ -e .venv ] && [ ! -e .venv/made-by-autoreel ]; then echo ".venv was not made by ./autoreel and stays"; \
+	else rm -rf .venv .venv.lock; fi
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

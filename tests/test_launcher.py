@@ -52,8 +52,11 @@ def pretend_ready(folder: Path, extras: str = "") -> None:
     """A finished environment whose Python only shows its arguments."""
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\nfor argument in \"$@\"; do echo \"<$argument>\"; done\nexit 7\n")
+    starts = f'[ "$1" = -I ] && exec {sys.executable} "$@"'  # what the launcher asks to see whether it runs
+    python.write_text(f'#!/bin/sh\n{starts}\nfor argument in "$@"; do echo "<$argument>"; done\nexit 7\n')
     python.chmod(0o755)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (folder / ".venv" / "lib" / version).mkdir(parents=True)
     (folder / ".venv" / "made-by-autoreel").touch()
     (folder / ".venv" / "autoreel-ready").write_text(f"{fingerprint_of(folder)}\n{extras}\n")
 
@@ -100,16 +103,92 @@ def test_other_requirements_make_it_anew(copy: Path, change: str) -> None:
     assert ran.stdout.strip() == f"set up: {copy.resolve()}/tools/environment.py for {fingerprint_of(copy)}"
 
 
-def test_without_any_python_it_says_what_to_do(copy: Path, tmp_path: Path) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
+def only_tools(folder: Path) -> Path:
+    """A folder for PATH with what the launcher needs, and no Python."""
+    folder.mkdir()
     for name in ("readlink", "dirname", "cat", "cksum", "sh"):
-        (tools / name).symlink_to(shutil.which(name) or name)
-    ran = launch(copy, "--version", PATH=str(tools))
+        (folder / name).symlink_to(shutil.which(name) or name)
+    return folder
+
+
+def test_without_any_python_it_says_what_to_do(copy: Path, tmp_path: Path) -> None:
+    ran = launch(copy, "--version", PATH=str(only_tools(tmp_path / "bin")))
     assert ran.returncode == 1
     assert ran.stderr.strip() == (
         "autoreel: no Python 3.11 or newer found; install one (or uv), or name it: AUTOREEL_PYTHON=/path/to/python3"
     )
+
+
+@pytest.mark.parametrize("gone", ["link", "version", "broken"])
+def test_an_environment_whose_python_is_gone_is_made_anew(copy: Path, gone: str) -> None:
+    pretend_ready(copy)
+    python = copy / ".venv" / "bin" / "python"
+    if gone == "version":
+        next((copy / ".venv" / "lib").iterdir()).rename(copy / ".venv" / "lib" / "python3.9")
+    elif gone == "link":
+        python.unlink()
+        python.symlink_to("/nowhere/python3")
+    else:
+        python.write_bytes(b"\x7fELF")
+    ran = launch(copy, "--version", AUTOREEL_PYTHON=str(fake_python(copy / "fake-python", "3.12")))
+    assert ran.returncode == 5 and ran.stdout.startswith("fake-python sets up")
+
+
+def fake_python(path: Path, version: str) -> Path:
+    """A Python that says it is of a version, and only tells that it was chosen."""
+    told = f"import sys; sys.version_info = ({version.replace('.', ', ')}, 0)"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} -c "{told}; $2"\necho "{path.name} sets up"\nexit 5\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("versions", "chosen"),
+    [
+        ({"python3": "3.15", "python3.12": "3.12"}, "python3.12"),
+        ({"python3": "3.13", "python3.12": "3.12"}, "python3"),
+        ({"python3": "3.10", "python3.14": "3.14"}, "python3.14"),
+        ({"python3": "3.15", "python": "2.7"}, "python3"),
+    ],
+)
+def test_a_python_that_torch_has_builds_for_goes_first(
+    copy: Path, tmp_path: Path, versions: dict[str, str], chosen: str
+) -> None:
+    tools = only_tools(tmp_path / "bin")
+    for name, version in versions.items():
+        fake_python(tools / name, version)
+    ran = launch(copy, "--version", PATH=str(tools), AUTOREEL_PYTHON="")
+    assert ran.stdout.strip() == f"{chosen} sets up", ran.stderr
+
+
+def test_a_wrong_python_is_told_and_not_passed_over(copy: Path) -> None:
+    old = fake_python(copy / "old-python", "3.10")
+    for wrong in (str(old), "/nowhere/python3"):
+        ran = launch(copy, "--version", AUTOREEL_PYTHON=wrong)
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert f"AUTOREEL_PYTHON is {wrong}, which is no Python 3.11 or newer" in ran.stderr
+
+
+def test_cleaning_leaves_an_environment_of_somebody_else(copy: Path) -> None:
+    shutil.copy(ROOT / "Makefile", copy / "Makefile")
+    (copy / ".venv").mkdir()
+    ran = subprocess.run(["make", "-C", str(copy), "clean"], capture_output=True, text=True, check=True)
+    assert "was not made by ./autoreel and stays" in ran.stdout and (copy / ".venv").exists()
+    (copy / ".venv" / "made-by-autoreel").touch()
+    subprocess.run(["make", "-C", str(copy), "clean"], capture_output=True, check=True)
+    assert not (copy / ".venv").exists()
+
+
+def test_docs_that_cannot_be_made_stay_as_they_were(copy: Path) -> None:
+    shutil.copy(ROOT / "Makefile", copy / "Makefile")
+    pretend_ready(copy, "dev")  # its Python fails
+    (copy / "docs").mkdir()
+    (copy / "docs" / "commands.md").write_text("as it was")
+    assert subprocess.run(["make", "-C", str(copy), "docs"], capture_output=True).returncode != 0
+    assert [(path.name, path.read_text()) for path in (copy / "docs").iterdir()] == [("commands.md", "as it was")]
 
 
 def test_an_environment_of_somebody_else_is_left_alone(copy: Path) -> None:
@@ -136,6 +215,7 @@ def test_an_interrupted_set_up_is_removed_and_done_again(
     done: list[str] = []
     monkeypatch.setattr(environment, "run", lambda what, command: done.append(what))
     monkeypatch.setattr(environment, "install_torch", lambda: done.append("torch"))
+    monkeypatch.setattr(environment, "runs", half.exists)
     assert environment.main(["finger print", "serve"]) == 0
     assert not (half / "half-a-package").exists()
     assert done == ["virtual environment", "torch", "autoreel and what it needs", "checking that it starts"]

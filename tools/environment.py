@@ -63,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
 def make(fingerprint: str, extras: Sequence[str]) -> None:
     """Bring `.venv` to the state that the fingerprint and the extras ask for."""
     stamped, present = read_stamp()
+    if not runs():
+        stamped = ""
     wanted = sorted({*present, *extras})
     if stamped == fingerprint and wanted == present:
         return  # another process has just done it
@@ -73,7 +75,7 @@ def make(fingerprint: str, extras: Sequence[str]) -> None:
     else:
         remove_old()
         say(f"first use: making an environment in {VENV}")
-        say("it downloads about 300 MB (several GB with an NVIDIA GPU), takes 1.2 GB of disk and 1 to 5 minutes;")
+        say("it takes 1.1 GB of disk (several GB with an NVIDIA GPU) and a minute or more, as the network allows;")
         say("later uses start at once, and removing that folder removes everything that was installed")
         make_venv()
         install_torch()
@@ -93,13 +95,24 @@ def read_stamp() -> tuple[str, list[str]]:
     return (lines[0], lines[1].split()) if len(lines) == 2 else ("", [])
 
 
+def runs() -> bool:
+    """Whether the environment's Python is there, runs, and is of the version that its packages were installed for."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        answer = subprocess.run([python(), "-I", "-S", "-c", code], capture_output=True, text=True)
+    except OSError:
+        return False
+    return answer.returncode == 0 and (VENV / "lib" / f"python{answer.stdout.strip()}").is_dir()
+
+
 def remove_old() -> None:
     """Remove an environment of ours; one that somebody else made is left alone."""
     if not VENV.exists():
         return
     if not (VENV / MARKER).exists():
         raise SetUpError(f"{VENV} is there and was not made by this program; move it away and run the command again")
-    say(f"removing the environment in {VENV}: its requirements changed, or its set-up was interrupted")
+    why = "its requirements changed, its Python is gone, or its set-up was interrupted"
+    say(f"removing the environment in {VENV}: {why}")
     shutil.rmtree(VENV)
 
 
