@@ -291,6 +291,24 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(place: Path) -> None:
     assert (run / "codec.safetensors").exists()
 
 
+def test_a_film_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "film.toml").write_text("[[shots]]\nverb = 'card'\nlength_s = 3600\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoreel", "film", "film.toml"], stderr=subprocess.PIPE, text=True, env=environment,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("film: ")
+    assert any(path.name.endswith(".part.mp4") for path in tmp_path.iterdir()), "it is being written"
+    process.terminate()
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 143
+    assert rest.splitlines()[-1] == "stopped; the same command goes on from what is saved"
+    assert [path.name for path in tmp_path.iterdir()] == ["film.toml"]
+
+
 def file_tags(path: Path) -> dict[str, str]:
     """The metadata of a file of our own."""
     import av
