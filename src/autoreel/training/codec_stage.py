@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ class CodecStage:
         self._optimizers = self._make_optimizers()
 
     @classmethod
-    def open(cls, run: RunFolder, store: FootageStore, device: torch.device) -> CodecStage:
+    def open(cls, run: RunFolder, store: FootageStore, device: torch.device) -> Self:
         """The stage of a run folder.
 
         Raises:
