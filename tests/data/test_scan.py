@@ -3,11 +3,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autoreel.data.scan import Scan, scan
 from autoreel.errors import FootageError
 from autoreel.film.provenance import NOTICE
+from autoreel.media.encode import VideoWriter
 
 
 def put(path: Path, content: str | None = None) -> Path:
@@ -79,6 +81,15 @@ def test_generated_clips_are_known_by_their_metadata(tmp_path: Path, kind: str) 
     put(tmp_path / "b.mp4", "x" * (9 << 20) + NOTICE[kind])
     put(tmp_path / "c.mp4", NOTICE["original"])
     assert names(scan([tmp_path])) == ["c.mp4"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.gif", "pictures/%05d.png"])
+def test_every_format_keeps_the_mark(tmp_path: Path, name: str) -> None:
+    tags = {"comment": NOTICE["generated"], "title": "Two words"}
+    with VideoWriter(tmp_path / name, (32, 48), 10, metadata=tags) as writer:
+        writer.write(np.random.default_rng(0).integers(0, 256, (4, 32, 48, 3), np.uint8))
+    found = scan([tmp_path])
+    assert not found.sources and "because autoreel made it" in found.notes[0]
 
 
 def test_a_name_that_is_no_text_is_shown_with_its_bytes(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def split(
     if not lacking:
         return _whole(footage, groups, sides), how
     if has_groups:
-        why = "each of the others is the last of a label"
+        why = "no other can be spared: the last of a label, or too short"
         if len(groups) < MANY_GROUPS and lacking == ["validation"]:
             why = f"{MANY_GROUPS} groups would give some for validation"
         return _whole(footage, groups, sides), f"{how} ({why})"
