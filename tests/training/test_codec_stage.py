@@ -47,7 +47,8 @@ def test_in_the_second_part_the_encoder_stands_still() -> None:
 def test_a_term_of_weight_zero_is_left_out() -> None:
     assert "penalty" in make().step(0, 0.95)
     assert "penalty" not in make(ObjectiveConfig(r1_weight=0.0)).step(0, 0.95)
-    assert "adversary" in make().step(0, 0.95)
+    assert "features" not in make(ObjectiveConfig(feature_weight=0.0)).step(0, 0.95)
+    assert {"adversary", "features"} <= make().step(0, 0.95).keys()
     without = make(ObjectiveConfig(adversarial_weight=0.0))
     metrics = without.step(0, 0.95)
     assert "adversary" not in metrics and "kl" in metrics, "the first part lasts until the end"

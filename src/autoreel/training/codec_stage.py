@@ -187,9 +187,14 @@ class CodecStage:
             with torch.no_grad():
                 real_logits, real_features = judge(real, real)
             fake_logits, fake_features = judge(fake, real)
-            features = feature_matching(fake_features, real_features)
         adversary = relativistic(fake_logits, real_logits)
-        (push,) = torch.autograd.grad(adversary + objective.feature_weight * features, out)
+        terms = {"adversary": adversary.item()}
+        pushing = adversary
+        if objective.feature_weight:
+            features = feature_matching(fake_features, real_features)
+            terms["features"] = features.item()
+            pushing = adversary + objective.feature_weight * features
+        (push,) = torch.autograd.grad(pushing, out)
         for parameter in judge.parameters():
             parameter.requires_grad_(True)
 
@@ -218,11 +223,9 @@ class CodecStage:
         norm = self._clip("codec")
         self._clip("discriminator")  # both are known to be finite before either network changes
         self._update("matrices", "others", "discriminator")
-        metrics = {
-            "loss": value, "adversary": adversary.item(), "features": features.item(),
-            "discriminator": judged.item(), "gradient_norm": norm,
-        }  # fmt: skip
-        return metrics | ({"penalty": penalty.item()} if penalised else {})
+        if penalised:
+            terms["penalty"] = penalty.item()
+        return {"loss": value, **terms, "discriminator": judged.item(), "gradient_norm": norm}
 
     def _reconstruction(self, made: Tensor, video: Tensor) -> Tensor:
         term = RECONSTRUCTIONS[self.config.objective.reconstruction]
