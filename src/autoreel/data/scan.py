@@ -28,7 +28,7 @@ UNREAD_SUFFIXES = frozenset(
 # What every file that autoreel generates says of itself, in its metadata: near the start or the end of the file.
 _OWN_MARK = re.compile(rb"AI-generated[ -~]{0,80}autoreel|Repainted with autoreel")
 _OWN_MARK_BYTES = 4 << 20
-_MAX_RECORD_BYTES = 64 << 20
+_MAX_RECORD_BYTES = 4 << 20
 _NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last run of digits of a name
 
 
