@@ -129,10 +129,11 @@ def wait_for_checkpoint(run: Path, step: int) -> None:
         time.sleep(0.001)
 
 
-def test_sigterm_and_ctrl_c_ask_for_a_stop_and_a_second_ctrl_c_insists() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_ask_for_a_stop_and_a_second_ctrl_c_insists(number: signal.Signals) -> None:
     notes: list[str] = []
     with stop_on_signals(notes.append) as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         assert stop.is_set()
         assert "saving" in notes[0]
         with pytest.raises(KeyboardInterrupt):

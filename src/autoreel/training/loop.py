@@ -224,7 +224,7 @@ def _seed_everything(stage: Stage, step: int) -> None:
 
 @contextmanager
 def stop_on_signals(note: Callable[[str], None]) -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once.
+    """An event that Ctrl-C, SIGTERM and SIGHUP set; a second Ctrl-C interrupts at once.
 
     Only the main thread may set handlers; elsewhere the event is the caller's to set.
     """
@@ -239,7 +239,9 @@ def stop_on_signals(note: Callable[[str], None]) -> Iterator[threading.Event]:
         event.set()
         note("finishing this step and saving; Ctrl-C again stops at once and goes back to the last checkpoint")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A closed terminal asks for the same; `nohup` has SIGHUP ignored, and means it.
+    hang_up = [signal.SIGHUP] if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, *hang_up)}
     try:
         yield event
     finally:
