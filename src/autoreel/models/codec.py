@@ -202,7 +202,7 @@ class Codec(nn.Module):
             expected = f"1 + a multiple of {t}" if first else f"a multiple of {t}"
             raise ValueError(f"{frames} frames given; the codec takes {expected} here")
         if first and t > 1:  # the first frame alone fills its group
-            video = torch.cat([video[:, :, :1].expand(-1, -1, t - 1, -1, -1), video], 2)
+            video = fill_first_group(video, t)
         x, groups = fold(video, t)
         if cache is not None:
             cache["started"] = torch.ones(())
@@ -243,6 +243,11 @@ class Codec(nn.Module):
     def denormalise(self, latent: Tensor) -> Tensor:
         """Back from the prior's values to the decoder's."""
         return latent * self.latent_deviation.view(-1, 1, 1, 1) + self.latent_mean.view(-1, 1, 1, 1)
+
+
+def fill_first_group(video: Tensor, t: int) -> Tensor:
+    """(B, 3, 1 + 4k, H, W) to (B, 3, 4 + 4k, H, W) for t = 4: the first frame, which stands alone, fills its group."""
+    return torch.cat([video[:, :, :1].expand(-1, -1, t - 1, -1, -1), video], 2)
 
 
 def fold(video: Tensor, t: int) -> tuple[Tensor, int]:

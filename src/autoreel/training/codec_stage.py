@@ -26,14 +26,14 @@ from autoreel.config import Config
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
 from autoreel.evaluation.metrics import frame_psnr, temporal_psnr
-from autoreel.models.codec import Codec, fold
+from autoreel.models.codec import Codec, fill_first_group, fold
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.discriminators import ConvDiscriminator
 from autoreel.runs import RunFolder
 from autoreel.training.augment import augment
 from autoreel.training.objectives import RECONSTRUCTIONS, balance, feature_matching, relativistic
 from autoreel.training.previews import write_clip, write_pairs
-from autoreel.training.stage import Export, NonFiniteError, step_generator
+from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
 
 WARM_UP_STEPS = 20
 DECAY_FROM = 0.3  # share of the first part after which the rate falls linearly
@@ -144,12 +144,9 @@ class CodecStage:
             metrics = self._adversarial_step(video, generator, min(1.0, since / RAMP), step)
         else:
             metrics = self._reconstruction_step(video, generator)
-        # Young averages forget fast: a short run is not averaged with its own beginning.
-        decay = min(training.ema_decay, (1 + step) / (10 + step))
-        if adversarial:  # a short second part must not be averaged away
-            decay = min(decay, SHORT_AVERAGE)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.codec.parameters()), 1 - decay)
+        # A short second part must not be averaged away.
+        decay = min(training.ema_decay, SHORT_AVERAGE) if adversarial else training.ema_decay
+        update_average(self.averaged, self.codec, decay, step)
         return metrics | {"rate": float(self._optimizers["matrices"].param_groups[0]["lr"])}
 
     def _reconstruction_step(self, video: Tensor, generator: torch.Generator) -> dict[str, float]:
@@ -181,17 +178,17 @@ class CodecStage:
         (gradient,) = torch.autograd.grad(reconstruction, out)
         real, fake = video[:, :, -(video.shape[2] // t * t) :], out[:, :, -(video.shape[2] // t * t) :]
 
+        with autocast(self.device, self.dtype):
+            real_logits, real_features = judge(real, real)  # for both sides: the judge is the same until it is updated
         for parameter in judge.parameters():
             parameter.requires_grad_(False)
         with autocast(self.device, self.dtype):
-            with torch.no_grad():
-                real_logits, real_features = judge(real, real)
             fake_logits, fake_features = judge(fake, real)
-        adversary = relativistic(fake_logits, real_logits)
+        adversary = relativistic(fake_logits, real_logits.detach())
         terms = {"adversary": adversary.item()}
         pushing = adversary
         if objective.feature_weight:
-            features = feature_matching(fake_features, real_features)
+            features = feature_matching(fake_features, [level.detach() for level in real_features])
             terms["features"] = features.item()
             pushing = adversary + objective.feature_weight * features
         (push,) = torch.autograd.grad(pushing, out)
@@ -208,7 +205,6 @@ class CodecStage:
         penalised = objective.r1_weight > 0 and step % objective.r1_every == 0
         fake = fake.detach()
         with autocast(self.device, self.dtype):
-            real_logits, _ = judge(real, real)
             fake_logits, _ = judge(fake, real)
             penalty = real_logits.new_zeros(())
             if penalised:  # R1 and R2 by finite differences: no second derivatives (Lin et al. 2025, eq. 6)
@@ -311,7 +307,7 @@ def fit_linear_path(codec: Codec, loader: ClipLoader) -> None:
     for step in range(batches):
         video = to_model(loader.batch(step).frames)
         if t > 1:
-            video = torch.cat([video[:, :, :1].expand(-1, -1, t - 1, -1, -1), video], 2)
+            video = fill_first_group(video, t)
         found = path.blocks(fold(video, t)[0]).flatten(0, 2)
         # Thinned at once: all blocks of large frames would fill the memory.
         blocks.append(found[torch.linspace(0, len(found) - 1, min(len(found), FIT_BLOCKS // batches)).long()])

@@ -32,7 +32,7 @@ from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents
 from autoreel.training.previews import write_clip, write_rows
-from autoreel.training.stage import Export, NonFiniteError, step_generator
+from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
 
 WARM_UP_STEPS = 30
 DECAY_FROM = 0.5  # share of the budget after which the rate falls linearly
@@ -149,11 +149,7 @@ class PriorStage:
             raise NonFiniteError("the prior's gradient")
         for optimizer in self._optimizers.values():
             optimizer.step()
-        # Young averages forget fast: a short run is not averaged with its own beginning.
-        decay = min(self.config.training.ema_decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for average, parameter in zip(self.averaged.parameters(), self.prior.parameters(), strict=True):
-                average.lerp_(parameter, 1 - decay)
+        update_average(self.averaged, self.prior, self.config.training.ema_decay, step)
         return {"loss": value, "gradient_norm": norm, "rate": float(self._optimizers["matrices"].param_groups[0]["lr"])}
 
     @torch.no_grad()

@@ -105,3 +105,17 @@ def step_generator(seed: int, name: str, step: int, device: torch.device | str =
     generator = torch.Generator(device=device)
     generator.manual_seed(int.from_bytes(digest, "little") >> 1)
     return generator
+
+
+@torch.no_grad()
+def update_average(averaged: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the exponential moving average of a network's parameters one step on, in place.
+
+    Args:
+        averaged: the average, of the same shape.
+        network: as it is after the step.
+        decay: what stays of the average, in [0, 1).
+        step: counted from 0. Young averages forget fast: a short run is not averaged with its own beginning.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
