@@ -345,7 +345,7 @@ def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_count_stays_in_its_line_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from autoreel.commands import Notes
+    from autoreel.commands.notes import Notes
 
     lines = ("film: 1 of 9 frames, 8 s left", "film: 9 of 9 frames, 0 s left", "ready")
     note = Notes()

@@ -13,7 +13,9 @@ from types import FrameType
 
 import cyclopts
 
-from autoreel import __version__, commands
+from autoreel import __version__
+from autoreel.commands import film, learn, machine, verbs
+from autoreel.commands.notes import note
 from autoreel.errors import AutoreelError, ConfigError, StoppedError, UsageError, translate_os_error
 from autoreel.preflight import PreflightError
 
@@ -21,15 +23,15 @@ GOES_ON = ("film", "train", "prepare")  # commands that keep what is done when t
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # in PyTorch's errors, which have no type of their own
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "film": commands.film,
-    "prepare": commands.prepare,
-    "train": commands.train,
-    "generate": commands.generate,
-    "continue": commands.continue_,
-    "animate": commands.animate,
-    "rebuild": commands.rebuild,
-    "storyboard": commands.storyboard,
-    "doctor": commands.doctor,
+    "film": film.film,
+    "prepare": learn.prepare,
+    "train": learn.train,
+    "generate": verbs.generate,
+    "continue": verbs.continue_,
+    "animate": verbs.animate,
+    "rebuild": verbs.rebuild,
+    "storyboard": film.storyboard,
+    "doctor": machine.doctor,
 }
 
 app = cyclopts.App(
@@ -67,7 +69,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
             _tell_stopped(given)
         return 128 + ended.number
     except (Exception, KeyboardInterrupt) as error:
-        commands.note.end()
+        note.end()
         if "--debug" in switches:
             import traceback
 
@@ -76,7 +78,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
             _tell_stopped(given)
             return 128 + signal.SIGINT  # as shells expect
         return _explain(error)
-    commands.note.end()
+    note.end()
     return 0
 
 
@@ -112,9 +114,9 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _tell_stopped(given: Sequence[str]) -> None:
-    commands.note.end()
+    note.end()
     goes_on = "the same command goes on from what is saved"
-    commands.note(f"stopped; {goes_on if given[:1] and given[0] in GOES_ON else 'nothing half done is left'}")
+    note(f"stopped; {goes_on if given[:1] and given[0] in GOES_ON else 'nothing half done is left'}")
 
 
 def _take_switches(tokens: list[str]) -> tuple[list[str], set[str]]:

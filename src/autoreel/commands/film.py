@@ -1,0 +1,168 @@
+"""The commands of films: film and storyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from autoreel.commands.notes import note
+from autoreel.commands.options import (
+    Device,
+    Fit,
+    MaybeOut,
+    Out,
+    RunFolderPath,
+    film_length_s,
+    parse_budget,
+    parsed,
+    wishes_of,
+)
+from autoreel.errors import AutoreelError, UsageError
+
+if TYPE_CHECKING:
+    from autoreel.film.renderer import FilmResult
+
+
+def film(
+    *footage: Path,
+    out: MaybeOut = None,
+    music: Path | None = None,
+    length: str | None = None,
+    budget: str | None = None,
+    preset: str | None = None,
+    title: str | None = None,
+    kind: str | None = None,
+    seed: int | None = None,
+    fit: Fit | None = None,
+    fps: float | None = None,
+    run: RunFolderPath = None,
+    config: Path | None = None,
+    sample: Annotated[bool, Parameter(negative="")] = False,
+    device: Device = "auto",
+) -> None:
+    """Make a film: learn from footage, generate new shots, cut them to music. Or render a storyboard again.
+
+    The model is kept in a folder beside the film (film.run for film.mp4), the storyboard in film.toml.
+    The same command goes on where it was stopped. A storyboard that was edited is rendered as it stands.
+
+    Args:
+        footage: Folders and files with video; or one storyboard (film.toml, film.json) to render again.
+        out: The film, film.mp4 when left out. Its ending chooses the format: .mp4, .mov, .mkv, .webm.
+        music: A file with sound; its beats decide the cuts.
+        length: Length of the film: 60s (when left out), 1m30s, 1:30.
+        budget: Time for training: 20m (when left out), 90s, 1h; or steps: "500 steps".
+        preset: Size of the model: tiny (64 px), small (128 px), base (256 px); left out: what this machine can train.
+        title: A title at the start.
+        kind: Pace, transitions and look: plain (when left out), ad, romance, travel, or a .toml file of your own.
+        seed: The same seed makes the same film; another one makes another film from the same model.
+        fit: What to do with footage of another shape: crop, or letterbox.
+        fps: Frames per second; the footage's own when left out.
+        run: Folder of the model, to choose its place or to use one again.
+        config: A config file instead of a preset.
+        sample: Use footage and music that the program makes itself.
+        device: Where to compute.
+    """
+    from autoreel import preflight
+
+    if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
+        _film_again(footage[0], out, device, {
+            "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
+            "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
+            "--sample": sample or None,
+        })  # fmt: skip
+        return
+    target = out or Path("film.mp4")
+    preset, kind = preset or "auto", kind or "plain"
+    problems: list[AutoreelError] = []
+    if sample == bool(footage):
+        problems.append(UsageError("give a folder of footage, or --sample to use footage that the program makes"))
+    length_s = parsed(problems, film_length_s, length or "60s")
+    amount = parsed(problems, parse_budget, budget or "20m")
+    problems += preflight.check_footage(footage) + preflight.check_wishes(preset, config)
+    problems += preflight.check_training(fps, seed)
+    problems += preflight.check_music(music, length_s) if music is not None else []
+    problems += preflight.check_title(title) if title is not None else []
+    problems += preflight.check_film(target, [*footage, *(path for path in (music, config) if path is not None)])
+    problems += preflight.check_edited(target, run)
+    problems += preflight.check_folder(run) if run is not None else []
+    preflight.insist(problems + preflight.check_kind(kind))
+    assert length_s is not None and amount is not None  # or there would have been a problem
+    from autoreel.film.commission import Commission, carry_out
+
+    commission = Commission(
+        sources=footage, out=target, run=run, length_s=length_s if length is not None else None, budget=amount,
+        music=music, title=title, kind=kind, wishes=wishes_of(preset, config, fit, fps, None), seed=seed, sample=sample,
+        device=device,
+    )  # fmt: skip
+    made = carry_out(commission, report=note, bars=True)
+    note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
+    _tell(made.result)
+
+
+def storyboard(
+    run: Path,
+    *,
+    out: Out = Path("film.toml"),
+    music: Path | None = None,
+    length: str = "60s",
+    title: str | None = None,
+    kind: str = "plain",
+    seed: int = 0,
+) -> None:
+    """Write the storyboard of a film, to edit and to render with `autoreel film`.
+
+    Args:
+        run: The run folder the shots come from.
+        out: The storyboard, a .toml file.
+        music: A file with sound; its beats decide the cuts.
+        length: Length of the film: 60s, 1m30s, 1:30.
+        title: A title at the start.
+        kind: Pace, transitions and look: plain, ad, romance, travel, or a .toml file of your own.
+        seed: Decides what is left to chance.
+    """
+    from autoreel import preflight
+
+    problems = preflight.check_output(out, (".toml",), [music] if music is not None else [])
+    length_s = parsed(problems, film_length_s, length)
+    problems += preflight.check_music(music, length_s) if music is not None else []
+    problems += preflight.check_title(title) if title is not None else []
+    preflight.insist(problems + preflight.check_kind(kind))
+    assert length_s is not None  # or there would have been a problem
+    import autoreel
+    from autoreel.film.make import write_storyboard
+    from autoreel.generation.clips import make_parent
+
+    opened = autoreel.load(run)
+    make_parent(out)
+    print(write_storyboard(
+        opened, run, out, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=note
+    ))  # fmt: skip
+
+
+def _film_again(storyboard: Path, out: Path | None, device: Device, others: Mapping[str, object]) -> None:
+    """Render a storyboard; it says everything that the other options would."""
+    from autoreel import preflight
+
+    given = [name for name, value in others.items() if value is not None]
+    problems: list[AutoreelError] = []
+    if given:
+        text = f"{', '.join(given)}: not beside a storyboard, which says all of it; edit {storyboard}, or give footage"
+        problems.append(UsageError(text))
+    from autoreel.film.document import film_of
+
+    target = out or film_of(storyboard, preflight.FILM_ENDINGS)
+    problems += preflight.check_storyboard(storyboard, target)
+    preflight.insist(problems + preflight.check_output(target, preflight.FILM_ENDINGS, [storyboard]))
+    from autoreel.film.renderer import render
+    from autoreel.generation.clips import make_parent
+
+    make_parent(target)
+    _tell(render(storyboard, None, target, report=note, device=device))
+
+
+def _tell(result: FilmResult) -> None:
+    note(f"{result.num_frames} frames, {result.duration_s:.2f} s, rendered in {result.wall_s:.0f} s")
+    print(result.path)

@@ -1,0 +1,97 @@
+"""The commands that learn from footage: prepare and train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from autoreel.commands.notes import note
+from autoreel.commands.options import Device, Fit, Out, parse_budget, parsed, wishes_of
+from autoreel.errors import AutoreelError, UsageError
+
+
+def prepare(
+    *footage: Path,
+    out: Out,
+    preset: Literal["tiny", "small", "base"] = "tiny",
+    fit: Fit = "crop",
+    fps: float | None = None,
+) -> None:
+    """Cut footage into shots of the model's size, into a folder that training reads.
+
+    Args:
+        footage: Folders and files with video; the names of sub-folders become labels.
+        out: The folder for the prepared footage.
+        preset: The size it is for: tiny (64 px), small (128 px), base (256 px).
+        fit: What to do with footage of another shape: crop, or letterbox.
+        fps: Frames per second; the footage's own when left out.
+    """
+    from autoreel import preflight
+    from autoreel.config import PRESETS, DataConfig, from_mapping
+
+    problems: list[AutoreelError] = [] if footage else [UsageError("give a folder of footage")]
+    problems += preflight.check_training(fps, None)
+    preflight.insist(problems + preflight.check_footage(footage) + preflight.check_folder(out))
+    data = from_mapping(DataConfig, {**PRESETS[preset].data.model_dump(), "fit": fit, "fps": fps}, "prepare")
+    from autoreel.data.prepare import prepare as prepare_footage
+
+    prepare_footage(footage, out, data, report=note)
+    print(out)
+
+
+def train(
+    *footage: Path,
+    run: Annotated[Path, Parameter(name=["--run", "-r"])],
+    budget: str = "20m",
+    steps: int | None = None,
+    stage: Literal["all", "codec", "prior"] = "all",
+    preset: str = "auto",
+    config: Path | None = None,
+    fit: Fit | None = None,
+    fps: float | None = None,
+    seed: int | None = None,
+    device: Device = "auto",
+) -> None:
+    """Train a model. The same command goes on where it was stopped.
+
+    Args:
+        footage: A folder that `autoreel prepare` made; or folders and files with video. None: what the run began with.
+        run: The run folder: a new one, or one to go on with.
+        budget: Time for training: 20m, 90s, 1h.
+        steps: A number of updates instead of a time.
+        stage: codec, prior, or all of it.
+        preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
+        config: A config file instead of a preset.
+        fit: What to do with footage of another shape: crop, or letterbox.
+        fps: Frames per second; the footage's own when left out.
+        seed: Of the training.
+        device: Where to compute.
+    """
+    from autoreel import preflight
+    from autoreel.data.store import INDEX_NAME, FootageStore
+
+    store_path = footage[0] if len(footage) == 1 else None if footage else run / "footage"
+    is_prepared = store_path is not None and (store_path / INDEX_NAME).is_file()
+    problems = [] if is_prepared else preflight.check_footage(footage)
+    if not footage and not is_prepared:
+        problems.append(UsageError("give a folder of footage, or one that `autoreel prepare` made"))
+    problems += preflight.check_wishes(preset, config) + preflight.check_folder(run)
+    problems += preflight.check_training(fps, seed)
+    amount = parsed(problems, parse_budget, f"{steps} steps" if steps is not None else budget)
+    preflight.insist(problems)
+    assert amount is not None  # or there would have been a problem
+    from autoreel.training.begin import open_run, prepare_into
+    from autoreel.training.train import begin
+    from autoreel.training.train import train as train_run
+
+    wishes = wishes_of(preset, config, fit, fps, seed)
+    if is_prepared and store_path is not None:
+        store = FootageStore.open(store_path)
+        folder = open_run(run, wishes, amount, data=store.config, device=device, report=note)
+    else:
+        folder = open_run(run, wishes, amount, device=device, report=note)
+        store = prepare_into(folder, footage, report=note)
+    train_run(begin(folder.root, store), store, budget=amount, stage=stage, device=device)
+    print(run)

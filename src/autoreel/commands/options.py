@@ -1,0 +1,58 @@
+"""The options that several commands take, and how their texts are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from cyclopts import Parameter
+
+from autoreel.errors import AutoreelError
+
+if TYPE_CHECKING:
+    from autoreel.training.begin import Wishes
+    from autoreel.training.budget import Budget
+
+T = TypeVar("T")
+
+Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+MaybeOut = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+RunFolderPath = Annotated[Path | None, Parameter(name=["--run", "-r"])]
+Fit = Literal["crop", "letterbox"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def parsed(problems: list[AutoreelError], parse: Callable[[str], T], text: str) -> T | None:
+    """The value of a text; when it has none, the error joins the others."""
+    try:
+        return parse(text)
+    except AutoreelError as error:
+        problems.append(error)
+        return None
+
+
+def duration_s(text: str) -> float:
+    from autoreel.durations import parse_duration_s
+
+    return parse_duration_s(text)
+
+
+def film_length_s(text: str) -> float:
+    from autoreel.preflight import check_film_length, insist
+
+    length_s = duration_s(text)
+    insist(check_film_length(length_s))
+    return length_s
+
+
+def parse_budget(text: str) -> Budget:
+    from autoreel.training.budget import Budget
+
+    return Budget.parse(text)
+
+
+def wishes_of(preset: str, config: Path | None, fit: Fit | None, fps: float | None, seed: int | None) -> Wishes:
+    from autoreel.training.begin import Wishes
+
+    return Wishes(preset=preset, config=config, fit=fit, fps=fps, seed=seed)
