@@ -15,8 +15,7 @@ from autoreel.errors import RunError, RunLockedError, StoppedError, UsageError
 from autoreel.runs import RunFolder, layout_of
 from autoreel.training import doctor, measure, train
 from autoreel.training.budget import Budget
-from autoreel.training.checkpoint import capture
-from autoreel.training.measure import NoiseFootage, fastest_threads, step_seconds
+from autoreel.training.measure import NoiseFootage
 from autoreel.training.stage import Export
 from autoreel.training.train import BuildStage, begin
 
@@ -193,29 +192,6 @@ def test_an_unknown_stage_or_device_is_refused(bench: Bench) -> None:
 def test_a_change_of_version_is_said(bench: Bench) -> None:
     bench.run.update(versions={**bench.run.manifest.versions, "torch": "1.0"})
     assert any("torch 1.0 ->" in line and "no longer bit for bit" in line for line in bench.train(Budget(steps=4)))
-
-
-@pytest.mark.parametrize("steps_before", [0, 3])
-def test_measuring_changes_nothing(monkeypatch: pytest.MonkeyPatch, steps_before: int) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    times = iter([1.0, 2.0])
-
-    def timed(stage: ToyStage) -> float:
-        assert step_seconds(stage) > 0
-        return next(times)
-
-    monkeypatch.setattr(measure, "step_seconds", timed)
-    stage = ToyStage()
-    for step in range(steps_before):
-        stage.step(step, 0.0)
-    before = capture(stage, copy=True)
-    assert fastest_threads(stage) == (2, {2: 1.0, 1: 2.0})
-    after = capture(stage)
-    assert len(stage.steps) > steps_before
-    assert before.plain == after.plain
-    assert before.tensors.keys() == after.tensors.keys()
-    assert all(torch.equal(value, after.tensors[name]) for name, value in before.tensors.items())
 
 
 def test_threads_are_measured_once_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 SHARE = 0.05  # of the prior's budget that encoding may take
-MOST = 0.2  # of it, when one stream of each shot takes so long
-FRAMES_AT_64 = 20_000  # at least, at 64 x 64 pixels, fewer at larger sizes: about half a minute on one core
+MOST = 0.2  # of it, when one stream of each shot, or `FRAMES_AT_64`, takes so long
+FRAMES_AT_64 = 20_000  # at least, at 64 x 64 pixels, fewer at larger sizes and where this would take over `MOST`
 MOST_BYTES = 4 << 30  # of latents: they are kept in memory
 HELD_OUT_SHARE = 0.15  # of the frames that are encoded for training
 STREAMS_AT_ONCE = 4
@@ -177,9 +177,8 @@ def frames_to_encode(num_shots: int, pixels: int, frame_bytes: float, longest: i
         longest: frames of the longest stream.
         affordable: frames that could be encoded in the whole budget.
     """
-    least = FRAMES_AT_64 * 64 * 64 / pixels
-    one_of_each = min(num_shots * longest, MOST * affordable)
-    return max(1, int(min(max(least, one_of_each, SHARE * affordable), MOST_BYTES / frame_bytes)))
+    least = max(FRAMES_AT_64 * 64 * 64 / pixels, num_shots * longest)
+    return max(1, int(min(max(min(least, MOST * affordable), SHARE * affordable), MOST_BYTES / frame_bytes)))
 
 
 def cached_latents(

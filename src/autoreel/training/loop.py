@@ -27,6 +27,7 @@ from autoreel.training.checkpoint import Checkpoints, Place, scale_rates
 from autoreel.training.previews import draw_curve
 from autoreel.training.progress import Display, MetricsLog, figures
 from autoreel.training.stage import NonFiniteError, Stage
+from autoreel.training.threads import ThreadWatch
 from autoreel.training.watch import MAX_REWINDS, Watch
 
 COST_SHARE = 0.05  # previews, and checkpoints, take at most this share of the time
@@ -74,6 +75,7 @@ def run_stage(
     stop: threading.Event,
     *,
     rhythm: Rhythm | None = None,
+    threads: ThreadWatch | None = None,
     setup_s: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Place:
@@ -86,6 +88,7 @@ def run_stage(
         display: where progress is shown.
         stop: when set, the step is finished and saved.
         rhythm: of checkpoints and previews.
+        threads: looks for the fastest number of them; None leaves it alone.
         setup_s: what the stage took to set up; counted when it begins, not when it goes on.
         clock: seconds, never going back.
 
@@ -159,6 +162,9 @@ def run_stage(
                 break
             progress = budget.progress(step, elapsed_s())
             _seed_everything(stage, step)
+            began_s = elapsed_s()
+            if threads is not None:
+                threads.before_step(began_s)
             try:
                 metrics = stage.step(step, progress)
                 watch.see(step, metrics["loss"])
@@ -169,6 +175,8 @@ def run_stage(
                 log.write(step + 1, elapsed_s(), {"skipped": error.what})
                 display.note(f"{stage.name} step {step}: {error}; the step is left out")
             step += 1
+            if threads is not None:
+                threads.after_step(elapsed_s(), elapsed_s() - began_s)
 
             speed = (step - first_step) / max(elapsed_s() - first_elapsed_s, 1e-9)
             eta_s = budget.remaining_s(step, elapsed_s(), speed)

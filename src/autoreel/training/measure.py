@@ -14,32 +14,7 @@ from autoreel.clip import Frames
 from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore, Shot
 from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset
-from autoreel.training.checkpoint import capture, restore
 from autoreel.training.stage import NonFiniteError, Stage
-
-
-def fastest_threads(stage: Stage) -> tuple[int, dict[int, float]]:
-    """One thread or all of them, whichever takes a step sooner.
-
-    With a busy neighbour on one of two cores, two threads that wait for each other can be three times slower than one.
-
-    Args:
-        stage: it takes a few real steps, and is put back into its state afterwards.
-
-    Returns:
-        The number of threads, and the seconds per step of each number that was tried.
-    """
-    available = torch.get_num_threads()
-    before = capture(stage, copy=True)
-    seconds: dict[int, float] = {}
-    try:
-        for threads in (available, 1):
-            torch.set_num_threads(threads)
-            seconds[threads] = step_seconds(stage)
-    finally:
-        torch.set_num_threads(available)
-        restore(stage, before)
-    return min(seconds, key=lambda threads: seconds[threads]), seconds
 
 
 def step_seconds(stage: Stage, enough_s: float = 3.0, progress: float = 0.0) -> float:

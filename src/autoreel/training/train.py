@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from autoreel.training.begin import other_footage
 from autoreel.training.budget import Budget, divide, show_duration
 from autoreel.training.checkpoint import Checkpoints, Place
 from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
-from autoreel.training.measure import fastest_threads, largest_preset
+from autoreel.training.measure import largest_preset
 from autoreel.training.progress import Display, Report, display
 from autoreel.training.stage import Stage
+from autoreel.training.threads import ThreadWatch, fastest_threads, threads_given_back
 
 BuildStage = Callable[[RunFolder, FootageStore, torch.device, Budget], Stage]  # the budget is that of the stage
 MEASURE_FROM_S = 60.0  # in shorter trainings measuring would cost more than it gives
@@ -96,16 +97,16 @@ def train(
     """
     shares = divide(budget, stage, run.config.training.codec_share)
     target = choose_device(device)
-    builders = builders or BUILDERS
+    builders, available = builders or BUILDERS, torch.get_num_threads()
     with contextlib.ExitStack() as open_things:
         open_things.enter_context(run.lock())
         shown = open_things.enter_context(display(report))
         stop = stop or open_things.enter_context(stop_on_signals(shown.note))
-        open_things.enter_context(_threads_given_back())
+        open_things.enter_context(threads_given_back())
         _use_footage(run, store)
         _note_changes(run, shown)
         for name, share in shares.items():
-            _train_stage(name, run, store, share, shown, stop, target, builders[name])
+            _train_stage(name, run, store, share, shown, stop, target, builders[name], available)
             if stop.is_set():  # asked for after the last step; who called must not go on to what follows
                 raise StoppedError(f"stopped after the {name}; it is saved, the same command goes on")
     return TrainResult(run, run.manifest.stages)
@@ -135,6 +136,7 @@ def _train_stage(
     stop: threading.Event,
     device: torch.device,
     build: BuildStage,
+    available: int,
 ) -> None:
     state = run.manifest.stages.get(name, StageState())
     weights = f"{name}.safetensors"
@@ -147,8 +149,7 @@ def _train_stage(
         shown.note(f"{name}: going on after {state.step} steps, with a budget of {budget}")
     began_s = time.monotonic()
     training = run.config.training
-    threads = training.threads or run.manifest.threads
-    torch.set_num_threads(threads or torch.get_num_threads())  # building computes too
+    torch.set_num_threads(training.threads or run.manifest.threads or available)  # building computes too
     built = build(run, store, device, budget)
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
@@ -163,10 +164,9 @@ def _train_stage(
         _begin_from_export(run, built)
         checkpoints.save(Place(state.step, state.elapsed_s))
         shown.note(f"{name}: its checkpoints were removed; it goes on from {weights}, its optimizers begin afresh")
-    if threads is None:
-        _measure_threads(run, built, budget, device, shown)
+    threads = _measure_threads(run, built, available, budget, device, shown)
     ended = run_stage(
-        built, run, budget, shown, stop,
+        built, run, budget, shown, stop, threads=threads,
         rhythm=Rhythm(training.checkpoint_every_s, training.preview_every_s),
         setup_s=min(time.monotonic() - began_s, (budget.seconds or 0.0) / 2),  # something must be left to train in
     )  # fmt: skip
@@ -220,24 +220,29 @@ def _begin_from_export(run: RunFolder, stage: Stage) -> None:
         module.load_state_dict(tensors)
 
 
-def _measure_threads(run: RunFolder, stage: Stage, budget: Budget, device: torch.device, shown: Display) -> None:
-    """Take the number of threads that is fastest now, and keep it for the sessions that follow."""
+def _measure_threads(
+    run: RunFolder, stage: Stage, available: int, budget: Budget, device: torch.device, shown: Display
+) -> ThreadWatch | None:
+    """Take the number of threads that is fastest now, and keep it for the sessions that follow.
+
+    Returns:
+        What goes on looking while it trains; None where the number is fixed.
+    """
+    fixed = run.config.training.threads > 0 or device.type != "cpu" or available == 1
     long_enough = (budget.seconds or 0.0) >= MEASURE_FROM_S or (budget.steps or 0) >= MEASURE_FROM_STEPS
-    if torch.get_num_threads() > 1 and device.type == "cpu" and long_enough:
-        threads, seconds = fastest_threads(stage)
+    if fixed or not long_enough:
+        return None
+
+    def change(threads: int, seconds: Mapping[int, float], word: str = "going on") -> None:
         speeds = ", ".join(f"{count}: {value:.2f} s/step" for count, value in seconds.items())
-        shown.note(f"training with {threads} thread{'s' * (threads > 1)} (measured: {speeds})")
+        shown.note(f"{word} with {threads} thread{'s' * (threads > 1)} (measured: {speeds})")
         run.update(threads=threads)
+
+    if run.manifest.threads is None:
+        threads, seconds = fastest_threads(stage)
+        change(threads, seconds, "training")
         torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def _threads_given_back() -> Iterator[None]:
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return ThreadWatch(available, torch.get_num_threads(), change) if budget.seconds is not None else None
 
 
 def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> Stage:
