@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from autoreel.clip import Frames
 from autoreel.config import Config
@@ -18,6 +19,7 @@ class StripedRun:
         self.labels, self.size, self.rate = ("red", "green", "blue"), size, rate
         self.config = Config()
         self.asked: list[tuple[str, str | None, int, int]] = []
+        self.sketched = self.painted = 0
 
     def _frames(self, label: str | None, num_frames: int, seed: int) -> Iterator[Frames]:
         height, width = self.size
@@ -40,6 +42,28 @@ class StripedRun:
             self.asked.append(("generate", label, num_frames, seed))
             clips.append(np.concatenate(list(self._frames(label, num_frames, seed))))
         return np.stack(clips)
+
+    def generate_latents(
+        self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]
+    ) -> list[NDArray[np.float32]]:
+        """Takes that know their label and seed; the higher its last digit, the more they move, from their middle on."""
+        self.sketched += len(seeds)
+        latents = []
+        for seed in seeds:
+            n = 1 - (-(num_frames - 1) // 4)
+            moving = np.where(np.arange(n) >= n // 2, seed % 10, 0.1)
+            signs = np.where(np.arange(n) % 2, 1.0, -1.0)
+            latents.append(((moving * signs)[:, None, None, None] * np.ones((1, 8, 4, 4))).astype(np.float32))
+        for one, label, seed in zip(latents, labels, seeds, strict=True):
+            one[:, 0], one[:, 1], one[:, 2] = self.labels.index(label) if label else -1, seed >> 16, seed & 0xFFFF
+        return latents
+
+    def decode(self, latents: NDArray[np.float32], num_frames: int | None = None) -> Frames:
+        self.painted += 1
+        count = 1 + 4 * (len(latents) - 1) if num_frames is None else num_frames
+        label, high, low = (round(float(value)) for value in latents[0, :3, 0, 0])
+        name = self.labels[label] if label >= 0 else None
+        return np.concatenate(list(self._frames(name, count, (high << 16) + low)))
 
     def continue_stream(
         self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0

@@ -14,7 +14,7 @@ from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Titl
 
 # What each verb takes besides length, transition and effects.   needs | may have
 FIELDS_OF_VERB: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "generate": ((), ("label", "seed")),
+    "generate": ((), ("label", "seed", "in_s")),
     "continue": (("source",), ("label", "seed", "in_s", "out_s")),
     "animate": (("source",), ("label", "seed", "in_s")),
     "rebuild": (("source",), ("in_s", "out_s")),

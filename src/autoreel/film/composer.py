@@ -15,7 +15,7 @@ from autoreel.film.batches import Wanted, is_short_enough
 from autoreel.film.cache import ShotCache
 from autoreel.film.filters import Span, make_filters
 from autoreel.film.layout import Layout, Placed
-from autoreel.film.sources import FilmRun, Pace, open_source
+from autoreel.film.sources import FilmRun, Pace, open_source, skipped
 from autoreel.film.storyboard import Storyboard
 from autoreel.film.transitions import mix, to_color
 
@@ -48,7 +48,7 @@ class Composer:
             shot = placed.shot
             if self.run is None or shot.verb != "generate":
                 continue
-            count = Pace.of(placed, self.run.rate, self.layout.rate).num_source
+            count = skipped(shot, self.run.rate) + Pace.of(placed, self.run.rate, self.layout.rate).num_source
             if is_short_enough(count, self.run.size) and not self.cache.holds(self._what_makes(placed), count):
                 shots.append(Wanted(placed.number, shot.label, shot.seed or 0, count))
         self._planned = {shot.number for shot in shots}

@@ -87,6 +87,12 @@ def direct(
     )
 
 
+def energy_under(beats: Beats, start_s: float, end_s: float) -> float:
+    """How loud the music is on average between two times, in [0, 1]."""
+    inside = beats.energy[(beats.times_s >= start_s - 0.05) & (beats.times_s < end_s - 0.05)]
+    return float(inside.mean()) if len(inside) else _energy_at(beats, start_s)
+
+
 def _seconds(first: int, last: int, rate: Fraction) -> float:
     """The length of a shot so that the running sum of all lengths still rounds to its frame."""
     micro = 1_000_000

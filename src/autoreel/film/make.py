@@ -7,12 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 
 from autoreel.film.beats import even_beats
-from autoreel.film.director import direct
+from autoreel.film.director import direct, energy_under
 from autoreel.film.document import beside, is_edited, load_storyboard, save_storyboard
 from autoreel.film.kinds import load_kind
+from autoreel.film.layout import lay_out
 from autoreel.film.renderer import FilmResult, Report, read_beats, render
 from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
+from autoreel.film.takes import Takes, choose_takes
 
 DEFAULT_LENGTH_S = 60.0
 LONGEST_SIDE_PX = 1920
@@ -68,11 +70,12 @@ def make_film(
         if report is not None:
             report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run))
         return MadeFilm(render(path, run if is_own else None, out, report=report, device=device), path)
-    storyboard = write_storyboard(
-        run, run_path, path, music=music, length_s=DEFAULT_LENGTH_S if length_s is None else length_s, title=title,
+    board, takes = _compose(
+        run, run_path, music=music, length_s=DEFAULT_LENGTH_S if length_s is None else length_s, title=title,
         seed=seed, kind=kind, report=report,
     )
-    return MadeFilm(render(storyboard, run, out, report=report), storyboard)
+    written = _written(board, path, report)
+    return MadeFilm(render(written, run, out, report=report, takes=takes), written)
 
 
 def _what_is_rendered(
@@ -115,9 +118,13 @@ def write_storyboard(
     Returns:
         Where it stands: `path`, or a name beside it when `path` holds one that somebody edited.
     """
-    storyboard = compose_storyboard(
+    board, _ = _compose(
         run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report
     )
+    return _written(board, path, report)
+
+
+def _written(storyboard: Storyboard, path: Path, report: Report | None) -> Path:
     written = save_storyboard(storyboard, path)
     if report is not None:
         note = f"; {path.name} was edited and stays" if written != path else ""
@@ -137,6 +144,16 @@ def compose_storyboard(
     report: Report | None = None,
 ) -> Storyboard:
     """`write_storyboard` without the file."""
+    return _compose(
+        run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report
+    )[0]
+
+
+def _compose(
+    run: FilmRun, run_path: Path, *, music: Path | None, length_s: float, title: str | None, seed: int, kind: str,
+    report: Report | None,
+) -> tuple[Storyboard, Takes]:  # fmt: skip
+    """The storyboard, and the takes of its shots that were sketched on the way."""
     canvas = canvas_for(run.size, run.rate)
     beats = even_beats(max(0.0, min(length_s, 1e6)))
     if music is not None and 0 < length_s < 1e6:
@@ -144,11 +161,15 @@ def compose_storyboard(
         if report is not None:
             found = f"{beats.tempo_bpm:.0f} beats a minute" if beats.pulse else "no beat, an even pace is used"
             report(f"music: {music.name}, {found}")
-    return direct(
+    board = direct(
         length_s=length_s, canvas=canvas, beats=beats, run=run_path.absolute(), labels=run.labels,
         music=music.absolute() if music is not None else None, title=title, seed=seed,
         kind=load_kind(kind),
     )  # fmt: skip
+    layout = lay_out(board)
+    energy = [energy_under(beats, float(placed.first / layout.rate), float((placed.first + placed.body) / layout.rate))
+              for placed in layout.placed]  # fmt: skip
+    return choose_takes(board, layout, run, energy, seed=seed, report=report)
 
 
 def canvas_for(size: tuple[int, int], rate: Fraction) -> Canvas:

@@ -30,6 +30,7 @@ from autoreel.film.layout import Layout, lay_out
 from autoreel.film.preflight import check_places, check_sources
 from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import Storyboard, Title, needs_run
+from autoreel.film.takes import Takes
 from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
 from autoreel.media.sound import fit, level
@@ -72,6 +73,7 @@ def render(
     report: Report | None = None,
     keep_shots: bool = True,
     device: str = "auto",
+    takes: Takes | None = None,
 ) -> FilmResult:
     """Render a film.
 
@@ -82,6 +84,7 @@ def render(
         report: told in one line, about every two seconds, how far it is.
         keep_shots: keep the model's frames in a hidden folder beside the film, for the next rendering.
         device: that a run is opened on, "auto", "cpu" or "cuda".
+        takes: new footage that was sketched with this run and need only be painted.
 
     Returns:
         What was made. The film has exactly its length times its rate frames.
@@ -114,7 +117,7 @@ def render(
     stop = threading.Event()
     with ExitStack() as stack:
         if run is not None and wanted:
-            composer.ready = stack.enter_context(ahead(make_shots(run, wanted), SHOTS_AHEAD, stop))
+            composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes or {}), SHOTS_AHEAD, stop))
         sound = _sound(board, layout)
         writer = stack.enter_context(
             VideoWriter(out, size, canvas.rate, sound=sound, metadata=provenance.metadata(board))

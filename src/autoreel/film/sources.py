@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from autoreel.clip import Frames
@@ -44,6 +45,10 @@ class FilmRun(Protocol):
 
     def generate_stream(self, label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]: ...
     def generate_batch(self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]) -> Frames: ...
+    def generate_latents(
+        self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]
+    ) -> list[NDArray[np.float32]]: ...
+    def decode(self, latents: NDArray[np.float32], num_frames: int | None = None) -> Frames: ...
     def continue_stream(
         self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0
     ) -> Iterator[Frames]: ...
@@ -116,9 +121,22 @@ def open_source(
         return _material(placed, canvas)
     if run is None:
         raise RunError(f"shot {placed.number}: verb '{shot.verb}' needs a trained run")
-    pace = Pace.of(placed, run.rate, rate)
-    frames = cached(pace.num_source, lambda: make(placed, run, pace.num_source))
-    return _paced(frames, pace, placed.number, run.rate, Fitter(canvas).fit)
+    pace, skip = Pace.of(placed, run.rate, rate), skipped(shot, run.rate)
+    count = skip + pace.num_source
+    frames = cached(count, lambda: make(placed, run, count))
+    return _paced(_without(frames, skip), pace, placed.number, run.rate, Fitter(canvas).fit)
+
+
+def skipped(shot: Shot, rate: Fraction) -> int:
+    """Frames of the model that are made before a shot of new footage begins, and not shown."""
+    return round(Fraction(str(shot.in_s)) * rate) if shot.verb == "generate" and shot.in_s is not None else 0
+
+
+def _without(chunks: Iterator[Frames], skip: int) -> Iterator[Frames]:
+    for chunk in chunks:
+        if skip < len(chunk):
+            yield chunk[skip:]
+        skip = max(0, skip - len(chunk))
 
 
 def make(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:

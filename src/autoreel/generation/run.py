@@ -193,14 +193,30 @@ class Run:
         Returns:
             uint8 (B, num_frames, H, W, 3).
         """
+        latents = self._new_latents(labels, num_frames, seeds, options)
+        return np.stack([_whole(self._paint([clip], 0, num_frames)) for clip in torch.split(latents, 1)])
+
+    def generate_latents(
+        self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int], options: Options = DEFAULTS
+    ) -> list[Latents]:
+        """`generate_batch` before it is painted, for whoever wants to choose first; `decode` paints what was chosen.
+
+        Returns:
+            For each clip float32 (n, C, h, w).
+        """
+        latents = self._new_latents(labels, num_frames, seeds, options)
+        return [_public(clip) for clip in torch.split(latents, 1)]
+
+    def _new_latents(
+        self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int], options: Options
+    ) -> Tensor:
+        """Normalised latents (B, C, n, h, w) of clips made side by side."""
         blank = rows.generate(self._latents_for(num_frames), self._shape)
         row = [blank.of(self._number(label), seed) for label, seed in zip(labels, seeds, strict=True)]
         if not row:
             raise UsageError("at least one label is needed")
         with torch.no_grad():
-            latents = torch.cat(list(self._roll(row, self._sampling(options))), 2)
-            clips = [_whole(self._paint([clip], 0, num_frames)) for clip in torch.split(latents, 1)]
-        return np.stack(clips)
+            return torch.cat(list(self._roll(row, self._sampling(options))), 2)
 
     def continue_(
         self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0, options: Options = DEFAULTS

@@ -1,0 +1,209 @@
+"""Chooses between takes: for every new shot several are sketched as latents, and those are kept whose motion fits.
+
+Footage often stands still for long (an empty road, a person waiting), and a model makes as much of that as there was.
+Latents tell how much moves at a fraction of the cost of pictures; those that are chosen need only be painted.
+
+    sketched   |..........====.....|    motion along one take
+                     |==shot==|         the part of it that is shown
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoreel.film.layout import Layout, Placed
+from autoreel.film.sources import FilmRun, Pace
+from autoreel.film.storyboard import Storyboard
+
+Latents = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Group = Sequence[tuple[str | None, int, int]]  # label, seed, frames
+Report = Callable[[str], None]
+
+TAKES_PER_SHOT = 3
+CHAPTER = 24  # shots chosen together: memory does not grow with the film
+AT_ONCE = 12  # takes sketched side by side
+SLACK = 1.25  # how much longer than its shot a take is made, so that its dull beginning may be left out
+TARGET, BY_ENERGY = 0.65, 0.35  # motion that is looked for in quiet music, and what loud music adds to it
+MOST = 1.5  # of the usual motion; what moves more is as bad as this much
+COST_OF_MOTION, COST_OF_NEIGHBOUR, COST_OF_LIKENESS, COST_OF_SKIPPING = 4.0, 0.6, 0.25, 0.04
+MAX_KEPT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Take:
+    """New footage as latents.
+
+    Args:
+        label, seed: what it was made with.
+        latents: float32 (n, C, h, w), normalised.
+        num_frames: of the model, that they stand for.
+    """
+
+    label: str | None
+    seed: int
+    latents: Latents
+    num_frames: int
+
+
+Takes = Mapping[tuple[str | None, int], Take]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stretch of a take as long as a shot: where it begins, how much moves in it, what it looks like on average."""
+
+    take: Take
+    skip: int
+    motion: float
+    look: Floats
+
+
+def choose_takes(
+    board: Storyboard, layout: Layout, run: FilmRun, energy: Sequence[float], *, seed: int = 0,
+    report: Report | None = None,
+) -> tuple[Storyboard, Takes]:  # fmt: skip
+    """Give every shot of new footage the take whose motion fits its music and whose look is not that of its neighbours.
+
+    Args:
+        board: with shots in it of which any take would do.
+        layout: of that storyboard.
+        run: that makes them.
+        energy: in [0, 1], of the music under each shot.
+        seed: of the seeds that are tried.
+        report: told in a line how far it is.
+
+    Returns:
+        The storyboard with the seeds and beginnings that were chosen, and those takes. No take is used twice.
+    """
+    chance = random.Random(seed)
+    new = [placed for placed in layout.placed if placed.shot.verb == "generate"]
+    tried = iter(chance.sample(range(2**31), TAKES_PER_SHOT * len(new)))
+    shots, kept, kept_bytes = list(board.shots), dict[tuple[str | None, int], Take](), 0
+    done = 0
+    for at in range(0, len(new), CHAPTER):
+        chapter = new[at : at + CHAPTER]
+        counts = {placed.number: Pace.of(placed, run.rate, layout.rate).num_source for placed in chapter}
+        takes = []
+        for found in _side_by_side(run, _groups(chapter, counts, tried)):
+            takes += found
+            done += len(found)
+            if report is not None:
+                report(f"takes: {done} of {TAKES_PER_SHOT * len(new)} sketched")
+        for number, part in _assigned(chapter, counts, takes, energy, run).items():
+            shots[number - 1] = shots[number - 1].model_copy(update=_settings(part, run))
+            if kept_bytes < MAX_KEPT_BYTES:
+                kept[part.take.label, part.take.seed] = part.take
+                kept_bytes += part.take.latents.nbytes
+    return board.model_copy(update={"shots": tuple(shots)}), kept
+
+
+def _settings(part: _Part, run: FilmRun) -> dict[str, Any]:
+    in_s = round(float(part.skip / run.rate), 3)
+    return {"seed": part.take.seed, "in_s": in_s if part.skip else None}
+
+
+def _groups(
+    chapter: Sequence[Placed], counts: Mapping[int, int], tried: Any
+) -> list[Group]:
+    """Label, seed and length of every take to sketch, those of about one length together."""
+    longest = max(counts.values())
+    wanted = [
+        (placed.shot.label, next(tried), min(longest, round(counts[placed.number] * SLACK)))
+        for placed in chapter for _ in range(TAKES_PER_SHOT)
+    ]  # fmt: skip
+    wanted.sort(key=lambda one: -one[2])
+    return [wanted[i : i + AT_ONCE] for i in range(0, len(wanted), AT_ONCE)]
+
+
+def _side_by_side(run: FilmRun, groups: Sequence[Group]) -> Iterator[list[Take]]:
+    """One group on every core: matrices this small gain little from being split among cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    on_cpu = getattr(getattr(run, "device", None), "type", "cpu") == "cpu"
+    workers = min(len(groups), os.cpu_count() or 1) if on_cpu else 1
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1 if on_cpu else threads,))
+    try:
+        with pool:
+            yield from pool.map(lambda group: _sketched(run, group), groups)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def _sketched(run: FilmRun, group: Group) -> list[Take]:
+    longest = max(count for _, _, count in group)
+    made = run.generate_latents([label for label, _, _ in group], longest, [seed for _, seed, _ in group])
+    return [Take(label, seed, latents, longest) for (label, seed, _), latents in zip(group, made, strict=True)]
+
+
+def _assigned(
+    chapter: Sequence[Placed], counts: Mapping[int, int], takes: Sequence[Take], energy: Sequence[float], run: FilmRun
+) -> dict[int, _Part]:
+    """A part of a take for each shot's number: the longest shots choose first, because fewest takes are long enough."""
+    stride = run.config.codec.temporal_stride
+    parts = {count: [_parts(take, count, stride) for take in takes] for count in set(counts.values())}
+    best = [max(part.motion for part in found) for found in parts[max(counts.values())] if found]
+    usual = float(np.percentile(best, 75)) if best else 0.0
+    looks = np.array([take.latents.mean(axis=0).ravel() for take in takes])
+    spread = float(np.median(np.abs(looks - looks.mean(axis=0)).mean(axis=1))) + 1e-9
+    chosen: dict[int, _Part] = {}
+    used: set[int] = set()
+    for placed in sorted(chapter, key=lambda placed: -counts[placed.number]):
+        target = TARGET + BY_ENERGY * energy[placed.number - 1]
+        options = []
+        for index, found in enumerate(parts[counts[placed.number]]):
+            if index in used or takes[index].label != placed.shot.label:
+                continue
+            for part in found:
+                motion = min(MOST, part.motion / usual) if usual > 0 else target
+                cost = COST_OF_MOTION * (motion - target) ** 2 + COST_OF_SKIPPING * part.skip / max(1, stride * 4)
+                alike = {number: _likeness(part, other, spread) for number, other in chosen.items()}
+                beside = (alike.get(placed.number - 1, 0.0), alike.get(placed.number + 1, 0.0))
+                cost += COST_OF_NEIGHBOUR * max(beside) + COST_OF_LIKENESS * max(alike.values(), default=0.0)
+                options.append((cost, index, part))
+        _, index, part = min(options, key=lambda option: option[:2])
+        used.add(index)
+        chosen[placed.number] = part
+    return chosen
+
+
+def _likeness(one: _Part, other: _Part, spread: float) -> float:
+    """1 for the same picture, 0 for pictures as different as two of this footage usually are, or more."""
+    return max(0.0, 1.0 - float(np.abs(one.look - other.look).mean()) / spread)
+
+
+def _parts(take: Take, count: int, stride: int) -> list[_Part]:
+    """The stretches of `count` frames, beginning at every group; none where the take is too short."""
+    latents = take.latents
+    # The first latent frame stands for one picture, all others for a group: a step from one kind to the other is none.
+    steps = np.concatenate([np.zeros(2), np.abs(np.diff(latents[1:], axis=0)).mean(axis=(1, 2, 3))])[: len(latents)]
+    parts = []
+    for skip in range(0, take.num_frames - count + 1, stride):
+        first, last = _group_of(skip, stride), _group_of(skip + count - 1, stride)
+        inside = steps[max(2, first + 1) : last + 1]
+        motion = float(inside.mean()) if len(inside) else 0.0
+        parts.append(_Part(take, skip, motion, latents[first : last + 1].mean(axis=0).ravel().astype(np.float64)))
+    return parts
+
+
+def _group_of(frame: int, stride: int) -> int:
+    """The latent frame that holds a frame."""
+    return 0 if frame == 0 else 1 + (frame - 1) // stride
+
+
+def painted(run: FilmRun, takes: Takes, label: str | None, seed: int, count: int) -> NDArray[np.uint8] | None:
+    """The first `count` frames of a take that was kept; None when there is none, or it is too short."""
+    take = takes.get((label, seed))
+    if take is None or take.num_frames < count:
+        return None
+    return run.decode(take.latents[: 1 + _group_of(count - 1, run.config.codec.temporal_stride)], count)

@@ -1,0 +1,74 @@
+"""Takes: sketched for every new shot, chosen by motion and likeness, painted without being made again."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoreel.film.layout import lay_out
+from autoreel.film.make import make_film
+from autoreel.film.renderer import render
+from autoreel.film.storyboard import Canvas, Storyboard
+from autoreel.film.takes import TAKES_PER_SHOT, choose_takes
+
+QUIET, LOUD = 0.0, 1.0
+
+
+def _board(lengths: list[float], labels: tuple[str | None, ...] = (None,)) -> Storyboard:
+    return Storyboard.model_validate({
+        "run": "/run", "canvas": {"width": 64, "height": 64, "rate": 25},
+        "shots": [{"length_s": length, "label": labels[i % len(labels)]} for i, length in enumerate(lengths)],
+    })  # fmt: skip
+
+
+def test_every_shot_gets_a_take_of_its_label_and_none_is_used_twice(striped_run: Any) -> None:
+    board = _board([1.0, 2.0, 1.5, 0.5, 1.0, 3.0], ("red", "green", None))
+    chosen, takes = choose_takes(board, lay_out(board), striped_run, [0.5] * 6)
+    assert striped_run.sketched == 6 * TAKES_PER_SHOT
+    assert [shot.label for shot in chosen.shots] == [shot.label for shot in board.shots]
+    seeds = [shot.seed for shot in chosen.shots]
+    assert None not in seeds and len(set(seeds)) == len(seeds)
+    assert set(takes) == {(shot.label, shot.seed) for shot in chosen.shots}
+    assert chosen == choose_takes(board, lay_out(board), striped_run, [0.5] * 6)[0]
+
+
+def test_takes_that_stand_still_are_left_out_and_loud_music_gets_more_motion(striped_run: Any) -> None:
+    board = _board([1.0] * 12)
+    energy = [LOUD, QUIET] * 6
+    chosen, _ = choose_takes(board, lay_out(board), striped_run, energy, seed=3)
+    motion = np.array([(shot.seed or 0) % 10 for shot in chosen.shots])
+    assert motion.min() >= 2
+    assert motion[::2].mean() > motion[1::2].mean() + 0.5
+
+
+def test_a_dull_beginning_is_left_out(striped_run: Any) -> None:
+    """The takes of the fixture move from their middle on."""
+    board = _board([4.0, 1.0, 1.0])
+    chosen, _ = choose_takes(board, lay_out(board), striped_run, [0.5] * 3)
+    assert all(shot.in_s is None or shot.in_s * 25 % 4 == 0 for shot in chosen.shots)
+    assert any(shot.in_s for shot in chosen.shots[1:])
+
+
+def test_a_film_with_nothing_new_needs_no_takes(striped_run: Any) -> None:
+    board = Storyboard.model_validate({"shots": [{"verb": "card", "length_s": 1.0}]})
+    chosen, takes = choose_takes(board, lay_out(board), striped_run, [0.5])
+    assert chosen == board and not takes and not striped_run.sketched
+
+
+def test_chosen_takes_are_painted_and_not_made_again(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:
+    made = make_film(striped_run, run_folder, tmp_path / "film.mp4", length_s=8)
+    assert striped_run.painted == striped_run.sketched // TAKES_PER_SHOT and not striped_run.asked
+    again = render(made.storyboard, striped_run, tmp_path / "again.mp4")
+    assert striped_run.asked, "the storyboard alone says all that is needed"
+    assert made.result.path.read_bytes() == again.path.read_bytes()
+
+
+def test_in_s_of_new_footage_leaves_out_what_comes_before(tmp_path: Path, striped_run: Any) -> None:
+    board = Storyboard(
+        run="/run", canvas=Canvas(width=32, height=32, rate=Fraction(25)),
+        shots=Storyboard.model_validate({"run": "/r", "shots": [{"length_s": 1.0, "in_s": 0.4}]}).shots,
+    )  # fmt: skip
+    result = render(board, striped_run, tmp_path / "film.mp4")
+    assert result.num_frames == 25
+    assert striped_run.asked == [("generate", None, 35, 0)]
