@@ -168,7 +168,7 @@ def test_shots_made_side_by_side_are_those_made_alone(run: Path) -> None:
     """Up to rounding: matrix products of several clips at once may be added up in another order."""
     opened = autoreel.load(run, device="cpu")
     wanted = [Wanted(number, label, 7 * number, 9 + number) for number, label in enumerate((None, "ad", "romance"), 1)]
-    for shot, (number, frames) in zip(wanted, make_shots(opened, wanted), strict=True):
+    for shot, (number, frames) in zip(wanted, make_shots(opened, wanted, {}), strict=True):
         alone = opened.generate(shot.label, shot.count, shot.seed)
         assert number == shot.number and frames.shape == alone.shape
         apart = np.abs(frames.astype(int) - alone)

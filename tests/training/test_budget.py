@@ -3,7 +3,7 @@
 import pytest
 
 from autoreel.errors import UsageError
-from autoreel.training.budget import NEEDED_STEPS, Budget, choose_preset, divide, show_duration
+from autoreel.training.budget import NEEDED_STEPS, Budget, choose_preset, divide, short_warning, show_duration
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,8 @@ def test_what_is_left() -> None:
 
 def test_all_is_divided_and_a_stage_gets_the_whole() -> None:
     assert divide(Budget(seconds=1200), "all", 0.75) == {"codec": Budget(seconds=900), "prior": Budget(seconds=300)}
+    assert divide(Budget(seconds=60), "all", 0.5) == {"codec": Budget(seconds=16.5), "prior": Budget(seconds=43.5)}
+    assert divide(Budget(steps=60), "all", 0.5) == {"codec": Budget(steps=30), "prior": Budget(steps=30)}
     assert list(divide(Budget(steps=1), "all", 0.5).values()) == [Budget(steps=1), Budget(steps=1)]
     assert divide(Budget(steps=7), "prior", 0.5) == {"prior": Budget(steps=7)}
     with pytest.raises(UsageError, match="use codec, prior or all"):
@@ -90,3 +92,17 @@ def test_durations_are_read_at_a_glance() -> None:
 
 def test_a_budget_is_shown_as_it_was_meant() -> None:
     assert (str(Budget.parse("20m")), str(Budget(steps=40))) == ("20m00s", "40 steps")
+
+
+@pytest.mark.parametrize(
+    ("budget", "device", "is_short"),
+    [
+        ("40s", "cpu", True), ("40s", "cuda", True), ("2m", "cuda", False), ("5m", "cpu", False),
+        ("3 steps", "cpu", False),
+    ],
+)
+def test_a_budget_too_short_for_pictures_is_said(budget: str, device: str, is_short: bool) -> None:
+    warning = short_warning(Budget.parse(budget), device)
+    assert (warning is not None) == is_short
+    if warning is not None:
+        assert budget in warning and "larger --budget goes on" in warning

@@ -17,7 +17,7 @@ from autoreel.data.scan import scan
 from autoreel.data.store import FootageStore, read_index, store_key
 from autoreel.errors import RunError, UsageError
 from autoreel.runs import RunFolder
-from autoreel.training.budget import Budget
+from autoreel.training.budget import Budget, short_warning
 
 Report = Callable[[str], None]
 
@@ -66,6 +66,12 @@ def open_run(
         run = RunFolder.open(path)
         _check_wishes(run, wishes)
         return run
+    if report is not None and budget.seconds is not None:
+        from autoreel.models.compute import choose_device  # torch
+
+        warning = short_warning(budget, choose_device(device).type)
+        if warning is not None:
+            report(warning)
     return RunFolder.create(path, choose_config(wishes, budget, data=data, device=device, report=report))
 
 

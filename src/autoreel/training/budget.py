@@ -13,6 +13,10 @@ from autoreel.errors import UsageError
 # estimates: these presets compress four times as hard as `tiny` for the same number of clips a step, whose prototype
 # stood at 22.6 dB after 100 steps and 25.4 dB after 300 of real footage; one of 128 px was still blurred after 400.
 NEEDED_STEPS: dict[str, int] = {"small": 1500, "base": 6000}
+# Below it the prior of the smallest preset has made too few steps on two cores for pictures with shapes in them: after
+# 100 steps there were colours and patches only.
+SHORTEST_S = {"cpu": 300.0, "cuda": 60.0}
+LONG_S = 600.0
 # Nothing takes a step of a larger preset in less; where less would be needed there is nothing to measure.
 QUICKEST_STEP_S = {"cpu": 0.1, "cuda": 0.01}
 
@@ -102,16 +106,35 @@ def divide(budget: Budget, stage: str, codec_share: float) -> dict[str, Budget]:
     Args:
         budget: the whole.
         stage: "all" divides it; a stage's name gives that stage the whole.
-        codec_share: of "all", in (0, 1).
+        codec_share: of "all", in (0, 1). Of less than `LONG_S` seconds the codec gets less, down to half of this: its
+            linear path shows pictures from the first step on, while the prior begins with noise.
 
     Raises:
         UsageError: no such stage.
     """
     if stage == "all":
+        if budget.seconds is not None:
+            codec_share *= 0.5 + 0.5 * min(1.0, budget.seconds / LONG_S)
         return {"codec": budget.share(codec_share), "prior": budget.share(1.0 - codec_share)}
     if stage not in ("codec", "prior"):
         raise UsageError(f"unknown stage {stage!r}; use codec, prior or all")
     return {stage: budget}
+
+
+def short_warning(budget: Budget, device_type: str) -> str | None:
+    """What a person should know before a training that is too short for pictures; None when it is long enough.
+
+    Args:
+        budget: of the whole training.
+        device_type: "cpu" or "cuda".
+    """
+    shortest_s = SHORTEST_S.get(device_type, SHORTEST_S["cpu"])
+    if budget.seconds is None or budget.seconds >= shortest_s:
+        return None
+    return (
+        f"a budget of {budget} is too short for good pictures: with less than about {show_duration(shortest_s)} expect "
+        "colours and patches; the same command with a larger --budget goes on from there"
+    )
 
 
 def choose_preset(
