@@ -168,3 +168,25 @@ def test_anything_is_a_config_or_one_clear_line(mapping: dict[str, Any]) -> None
         assert str(error).startswith("here: ")
     else:
         assert isinstance(config, Config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[codec]\nbackbone = "transformer"\nwidths = [30, 64, 64]', "multiples of 4"),
+        ("[objective]\nlpips_weight = 0.1", "lpips_weight needs lpips_weights"),
+        ('[codec]\nfamily = "gan"\n[discriminator]\nsees_original = true', "has no original"),
+        ('[codec]\nfamily = "gan"\n[objective]\nadversarial_weight = 0', "learns from nothing else"),
+        ("[discriminator]\ngroups = 5", "17 frames have at most 4"),
+    ],
+)
+def test_parts_that_do_not_fit_are_told(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_every_family_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    for family in ("gan", "ae", "vae", "vae-gan"):
+        config = load_config(write(tmp_path, f'[codec]\nfamily = "{family}"'))
+        assert load_config(write(tmp_path, dump_config(config))) == config
+        assert (config == PRESETS["tiny"]) == (family == "vae-gan")

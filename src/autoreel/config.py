@@ -15,6 +15,11 @@ from autoreel.errors import ConfigError
 MAX_CONFIG_BYTES = 1 << 20
 ModelT = TypeVar("ModelT", bound="Strict")
 
+Family = Literal["gan", "ae", "vae", "vae-gan"]
+Backbone = Literal["resnet", "transformer"]
+Judge = Literal["conv", "fc"]
+ADVERSARIAL = ("gan", "vae-gan")  # families with a discriminator
+
 
 class Strict(BaseModel):
     """Frozen, typed, and without room for a key that is not known."""
@@ -38,13 +43,16 @@ class DataConfig(Strict):
 class CodecConfig(Strict):
     """The video autoencoder. See models/codec.py for what each part does."""
 
-    family: Literal["ae", "vae", "vae-gan"] = "vae-gan"
+    family: Family = "vae-gan"
+    backbone: Backbone = "resnet"
     temporal_stride: Literal[1, 4] = 4
     spatial_stride: Literal[8, 16] = 8
     latent_channels: Annotated[int, Field(ge=4, le=32)] = 8
     widths: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = (64, 128, 256)  # at 1/2, 1/4, 1/8 (and 1/16)
     encoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 1, 1)
     decoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 2, 2)
+    attention_window: Annotated[int, Field(ge=2, le=32, multiple_of=2)] = 8  # positions a side, of the transformer
+    attention_past: Annotated[int, Field(ge=1, le=16)] = 1  # groups before its own that a transformer's block sees
 
     @model_validator(mode="after")
     def _stages_match(self) -> Self:
@@ -52,15 +60,20 @@ class CodecConfig(Strict):
         for name in ("widths", "encoder_depths", "decoder_depths"):
             if len(getattr(self, name)) != stages:
                 raise ValueError(f"{name} needs {stages} entries for spatial_stride {self.spatial_stride}")
+        if self.backbone == "transformer" and any(width % 4 for width in self.widths):
+            raise ValueError(f"the widths of a transformer must be multiples of 4, not {self.widths}")
         return self
 
 
 class DiscriminatorConfig(Strict):
     """The discriminator that keeps pictures sharp."""
 
-    kind: Literal["conv"] = "conv"
+    kind: Judge = "conv"
     width: Annotated[int, Field(ge=8, le=512)] = 48
     sees_original: bool = False
+    groups: Annotated[int, Field(ge=1, le=32)] = 1  # of frames, judged together; more of them hold motion together
+    spectral_norm: bool = False
+    augment: bool = False  # what it sees is shifted, tinted and cut out, real and made alike
 
 
 class ObjectiveConfig(Strict):
@@ -68,11 +81,27 @@ class ObjectiveConfig(Strict):
 
     reconstruction: Literal["l1", "l2", "charbonnier"] = "charbonnier"
     difference_weight: Annotated[float, Field(ge=0)] = 0.5
+    wavelet_weight: Annotated[float, Field(ge=0)] = 0.0
+    lpips_weight: Annotated[float, Field(ge=0)] = 0.0
+    lpips_network: Literal["vgg", "alex"] = "vgg"
+    lpips_weights: Path | None = None  # a safetensors file of one's own: none is shipped or downloaded
     kl_weight: Annotated[float, Field(ge=0)] = 2e-5  # per latent element
+    adversary: Literal["relativistic", "hinge"] = "relativistic"
     adversarial_weight: Annotated[float, Field(ge=0)] = 2.0  # share of the reconstruction's gradient norm
     feature_weight: Annotated[float, Field(ge=0)] = 1.0
     r1_weight: Annotated[float, Field(ge=0)] = 0.01
-    r1_every: Annotated[int, Field(ge=1)] = 1
+    r2_weight: Annotated[float, Field(ge=0)] = 0.01
+    r1_every: Annotated[int, Field(ge=1)] = 1  # updates of the discriminator from one penalty, R1 and R2, to the next
+    lecam_weight: Annotated[float, Field(ge=0)] = 0.0
+    equivariance: Literal["scale", "scale-rotation"] = "scale"
+    equivariance_weight: Annotated[float, Field(ge=0)] = 0.0
+    latent_noise: Annotated[float, Field(ge=0, le=2)] = 0.0  # largest deviation, latents have about one
+
+    @model_validator(mode="after")
+    def _weights_are_given(self) -> Self:
+        if self.lpips_weight and self.lpips_weights is None:
+            raise ValueError("lpips_weight needs lpips_weights, a safetensors file with the network's weights")
+        return self
 
 
 class PriorConfig(Strict):
@@ -137,6 +166,13 @@ class Config(Strict):
             yield f"'training.codec_frames' is {frames}: with temporal_stride {t} it can be {lower} or {lower + t}"
         elif frames == 1 and t > 1 and self.codec.family == "vae-gan":
             yield f"'training.codec_frames' is 1: the discriminator judges groups of {t} frames, so at least {1 + t}"
+        groups = (frames - 1) // t + 1 if t == 1 or self.codec.family == "gan" else (frames - 1) // t
+        if self.codec.family in ADVERSARIAL and 0 < groups < self.discriminator.groups:
+            yield f"'discriminator.groups' is {self.discriminator.groups}: {frames} frames have at most {groups}"
+        if self.codec.family == "gan" and not self.objective.adversarial_weight:
+            yield "'objective.adversarial_weight' is 0: the family gan learns from nothing else"
+        if self.codec.family == "gan" and self.discriminator.sees_original:
+            yield "'discriminator.sees_original' is true: what the family gan makes has no original"
 
     def _size_problems(self) -> Iterator[str]:
         stride, patch = self.codec.spatial_stride, self.prior.patch
@@ -179,6 +215,15 @@ PRESETS: dict[str, Config] = {
         ),
         prior=PriorConfig(width=512, depth=12, heads=8, patch=1),
     ),
+}
+
+# What a family changes in every preset; a config file and a command line go before it.
+FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
+    "gan": {
+        "discriminator": {"groups": 2, "augment": True},
+        "objective": {"adversarial_weight": 1.0},
+        "training": {"codec_rate": 1e-3},
+    },
 }
 
 
@@ -261,8 +306,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"cannot be read: {error.strerror}"], str(path)) from None
 
 
-def load_config(path: Path) -> Config:
-    """Read a config file; what it leaves out comes from the preset it names.
+def load_config(path: Path, parts: Mapping[str, Any] | None = None) -> Config:
+    """Read a config file; what it leaves out comes from its family and from the preset it names.
+
+    Args:
+        path: the file.
+        parts: values that go before those of the file.
 
     Raises:
         ConfigError: with every problem.
@@ -271,7 +320,24 @@ def load_config(path: Path) -> Config:
     preset = given.get("preset", "tiny")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError([f"unknown preset {preset!r}{nearest(str(preset), dict(PRESETS))}"], str(path))
-    return from_mapping(Config, _merge(PRESETS[preset].model_dump(), given), str(path))
+    return with_parts(PRESETS[preset], _merge(given, parts or {}), str(path))
+
+
+def with_parts(config: Config, parts: Mapping[str, Any], where: str) -> Config:
+    """A config with other values, and with what their family changes.
+
+    Args:
+        config: a preset.
+        parts: tables of values.
+        where: what they come from, for the message.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    codec = parts.get("codec")
+    family = codec.get("family") if isinstance(codec, Mapping) else None
+    changes = FAMILIES.get(family, {}) if isinstance(family, str) else {}
+    return from_mapping(Config, _merge(_merge(config.model_dump(), changes), parts), where)
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

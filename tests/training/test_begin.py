@@ -94,3 +94,24 @@ def test_prepared_footage_of_a_size_that_no_preset_fits_is_said_before_a_run_is_
     with pytest.raises(ConfigError, match=r"'data\.height' is 72: with the prior's patch 2"):
         open_run(tmp_path / "run", Wishes(), BUDGET, data=DataConfig(height=72, width=64))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_begun_with_the_parts_that_are_asked_for(tmp_path: Path) -> None:
+    wishes = Wishes(preset="tiny", family="gan", backbone="transformer", discriminator="fc")
+    run = open_run(tmp_path / "run", wishes, BUDGET)
+    config = run.config
+    assert (config.codec.family, config.codec.backbone, config.discriminator.kind) == ("gan", "transformer", "fc")
+    assert config.discriminator.groups == 2, "what the family changes"
+    assert open_run(tmp_path / "run", wishes, BUDGET).config == config
+    with pytest.raises(UsageError, match="begun with --family gan"):
+        open_run(tmp_path / "run", Wishes(family="vae"), BUDGET)
+
+
+def test_a_config_file_and_parts_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text("[discriminator]\ngroups = 3\n[objective]\nwavelet_weight = 0.5\n")
+    wishes = Wishes(config=path, family="gan")
+    config = open_run(tmp_path / "run", wishes, BUDGET).config
+    assert config.codec.family == "gan" and config.objective.wavelet_weight == 0.5
+    assert config.discriminator.groups == 3 and config.discriminator.augment, "the file goes before the family"
+    assert open_run(tmp_path / "run", wishes, BUDGET).config == config

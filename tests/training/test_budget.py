@@ -57,6 +57,9 @@ def test_all_is_divided_and_a_stage_gets_the_whole() -> None:
     assert divide(Budget(steps=60), "all", 0.5) == {"codec": Budget(steps=30), "prior": Budget(steps=30)}
     assert list(divide(Budget(steps=1), "all", 0.5).values()) == [Budget(steps=1), Budget(steps=1)]
     assert divide(Budget(steps=7), "prior", 0.5) == {"prior": Budget(steps=7)}
+    assert divide(Budget(steps=7), "all", 0.5, "gan") == {"codec": Budget(steps=7)}
+    with pytest.raises(UsageError, match="the family gan has no prior"):
+        divide(Budget(steps=7), "prior", 0.5, "gan")
     with pytest.raises(UsageError, match="use codec, prior or all"):
         divide(Budget(steps=7), "both", 0.5)
 

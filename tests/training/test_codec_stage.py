@@ -13,9 +13,10 @@ from autoreel.config import Config, ObjectiveConfig
 from autoreel.data.loader import ClipLoader
 from autoreel.models.codec import Codec
 from autoreel.runs import RunFolder
-from autoreel.training import codec_stage
+from autoreel.training import codec_stage, linear_fit
 from autoreel.training.checkpoint import Checkpoints, Place
-from autoreel.training.codec_stage import CodecStage, fit_linear_path
+from autoreel.training.codec_stage import CodecStage
+from autoreel.training.linear_fit import fit_linear_path
 from autoreel.training.measure import NoiseFootage
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def test_in_the_second_part_the_encoder_stands_still() -> None:
 
 def test_a_term_of_weight_zero_is_left_out() -> None:
     assert "penalty" in make().step(0, 0.95)
-    assert "penalty" not in make(ObjectiveConfig(r1_weight=0.0)).step(0, 0.95)
+    assert "penalty" not in make(ObjectiveConfig(r1_weight=0.0, r2_weight=0.0)).step(0, 0.95)
     assert "features" not in make(ObjectiveConfig(feature_weight=0.0)).step(0, 0.95)
     assert {"adversary", "features"} <= make().step(0, 0.95).keys()
     without = make(ObjectiveConfig(adversarial_weight=0.0))
@@ -72,7 +73,7 @@ class Gradient(NoiseFootage):
 
 
 def test_the_linear_path_is_numpys_principal_components(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec_stage, "FIT_WINDOWS", 6)
+    monkeypatch.setattr(linear_fit, "FIT_WINDOWS", 6)
     store = Gradient(SMALL)
     loader = ClipLoader(store, "train", SMALL.training.codec_frames, 2, seed=0)
     codec = Codec(SMALL.codec)

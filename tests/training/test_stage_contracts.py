@@ -11,7 +11,15 @@ import pytest
 import torch
 from tests.training.toy import ToyStage
 
-from autoreel.config import CodecConfig, Config, DataConfig, DiscriminatorConfig, PriorConfig, TrainingConfig
+from autoreel.config import (
+    CodecConfig,
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    PriorConfig,
+    TrainingConfig,
+    with_parts,
+)
 from autoreel.models.codec import Codec
 from autoreel.runs import RunFolder, layout_of, read_weights, write_weights
 from autoreel.training.budget import Budget
@@ -39,6 +47,12 @@ def codec(path: Path) -> Stage:
     return CodecStage(SMALL, NoiseFootage(SMALL), CPU)
 
 
+def codec_of(**parts: dict[str, Any]) -> Callable[[Path], Stage]:
+    """The codec's stage with other values in the config's tables."""
+    config = with_parts(SMALL, parts, "here")
+    return lambda path: CodecStage(config, NoiseFootage(config), CPU)
+
+
 def prior(path: Path) -> Stage:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -51,6 +65,26 @@ def prior(path: Path) -> Stage:
 STAGES: dict[str, tuple[Callable[[Path], Stage], tuple[float, ...]]] = {
     "toy": (toy, (0.1,)),
     "codec": (codec, (0.1, 0.5, 0.95)),
+    "gan": (codec_of(codec={"family": "gan"}), (0.1, 0.9)),
+    "ae": (codec_of(codec={"family": "ae"}), (0.1, 0.9)),
+    "vae transformer": (codec_of(codec={"family": "vae", "backbone": "transformer"}), (0.1, 0.9)),
+    "every term, conv": (
+        codec_of(
+            objective={
+                "reconstruction": "l1", "wavelet_weight": 0.5, "equivariance_weight": 0.5, "latent_noise": 0.2,
+                "equivariance": "scale-rotation", "lecam_weight": 0.1, "adversary": "hinge", "r1_every": 2,
+            },
+            discriminator={"sees_original": True},
+        ),
+        (0.1, 0.95),
+    ),
+    "fc, spectral norm": (
+        codec_of(
+            objective={"reconstruction": "l2", "r1_weight": 0.0, "r2_weight": 0.0},
+            discriminator={"kind": "fc", "spectral_norm": True, "augment": True},
+        ),
+        (0.95,),
+    ),
     "prior": (prior, (0.1, 0.9)),
 }
 Make = Callable[[], Stage]

@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from autoreel.commands.notes import note
-from autoreel.commands.options import Device, Fit, Out, parse_budget, parsed, wishes_of
+from autoreel.commands.options import (
+    Backbone,
+    Device,
+    Family,
+    Fit,
+    Judge,
+    Out,
+    parse_budget,
+    parsed,
+    wishes_of,
+)
 from autoreel.errors import AutoreelError, UsageError
 
 
@@ -48,6 +58,9 @@ def train(
     steps: int | None = None,
     stage: Literal["all", "codec", "prior"] = "all",
     preset: str = "auto",
+    family: Family | None = None,
+    backbone: Backbone | None = None,
+    discriminator: Judge | None = None,
     config: Path | None = None,
     fit: Fit | None = None,
     fps: float | None = None,
@@ -63,6 +76,9 @@ def train(
         steps: A number of updates instead of a time.
         stage: codec, prior, or all of it.
         preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
+        family: What the codec is: gan, ae, vae, or vae-gan, which is taken when left out.
+        backbone: What it is built of: resnet (taken when left out), or transformer.
+        discriminator: Of gan and vae-gan: conv, which judges patches (taken when left out), or fc, whole pictures.
         config: A config file instead of a preset.
         fit: What to do with footage of another shape: crop, or letterbox.
         fps: Frames per second; the footage's own when left out.
@@ -86,7 +102,7 @@ def train(
     from autoreel.training.train import begin
     from autoreel.training.train import train as train_run
 
-    wishes = wishes_of(preset, config, fit, fps, seed)
+    wishes = wishes_of(preset, config, fit, fps, seed, family, backbone, discriminator)
     if is_prepared and store_path is not None:
         store = FootageStore.open(store_path)
         folder = open_run(run, wishes, amount, data=store.config, device=device, report=note)

@@ -21,6 +21,9 @@ MaybeOut = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 RunFolderPath = Annotated[Path | None, Parameter(name=["--run", "-r"])]
 Fit = Literal["crop", "letterbox"]
 Device = Literal["auto", "cpu", "cuda"]
+Family = Literal["gan", "ae", "vae", "vae-gan"]
+Backbone = Literal["resnet", "transformer"]
+Judge = Literal["conv", "fc"]
 
 
 def parsed(problems: list[AutoreelError], parse: Callable[[str], T], text: str) -> T | None:
@@ -52,7 +55,13 @@ def parse_budget(text: str) -> Budget:
     return Budget.parse(text)
 
 
-def wishes_of(preset: str, config: Path | None, fit: Fit | None, fps: float | None, seed: int | None) -> Wishes:
+def wishes_of(
+    preset: str, config: Path | None, fit: Fit | None, fps: float | None, seed: int | None,
+    family: Family | None = None, backbone: Backbone | None = None, discriminator: Judge | None = None,
+) -> Wishes:  # fmt: skip
     from autoreel.training.begin import Wishes
 
-    return Wishes(preset=preset, config=config, fit=fit, fps=fps, seed=seed)
+    return Wishes(
+        preset=preset, config=config, fit=fit, fps=fps, seed=seed,
+        family=family, backbone=backbone, discriminator=discriminator,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The parts every codec network is built from: 2-D convolutions on groups of frames folded into channels.
+"""The parts the codec's networks are built from: 2-D convolutions on groups of frames folded into channels.
 
     video  (B, 3, 1 + 4k, H, W)
     groups (B * G, 3 * 4, H, W)       G = 1 + k; the first frame stands alone, repeated to fill its group
@@ -43,8 +43,12 @@ class Conv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         k = self.kernel
         # (out, k, k, in) seen as (out, in, k, k) is the channels-last order: nothing is copied.
-        weight = self.weight.view(-1, k, k, self.width_in).permute(0, 3, 1, 2)
+        weight = self.matrix().view(-1, k, k, self.width_in).permute(0, 3, 1, 2)
         return F.conv2d(x, weight, self.bias, padding=k // 2)
+
+    def matrix(self) -> Tensor:
+        """The weight that is used, (out, k * k * in)."""
+        return self.weight
 
 
 class TemporalShift(nn.Module):
@@ -91,11 +95,8 @@ class ResBlock(nn.Module):
         return out
 
 
-class ResBlocks(nn.ModuleList):
-    """`depth` residual blocks in a row."""
-
-    def __init__(self, width: int, depth: int) -> None:
-        super().__init__(ResBlock(width) for _ in range(depth))
+class Blocks(nn.ModuleList):
+    """Blocks of one width in a row, of any backbone."""
 
     def forward(self, x: Tensor, groups: int, cache: Cache | None) -> Tensor:
         for block in self:
@@ -104,11 +105,17 @@ class ResBlocks(nn.ModuleList):
 
 
 class Down(nn.Module):
-    """Half the size: space to depth, then one matrix per position."""
+    """Half the size: space to depth, then one matrix per position.
 
-    def __init__(self, width_in: int, width_out: int) -> None:
+    Args:
+        width_in: channels in.
+        width_out: channels out.
+        conv: the kind of convolution.
+    """
+
+    def __init__(self, width_in: int, width_out: int, conv: type[Conv] = Conv) -> None:
         super().__init__()
-        self.conv = Conv(4 * width_in, width_out, kernel=1)
+        self.conv = conv(4 * width_in, width_out, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(F.pixel_unshuffle(x, 2))

@@ -7,20 +7,32 @@ numbers): computed from the data before the first step, it alone reconstructs wh
 The convolutional path starts at zero and learns what a linear map cannot: motion, edges, what lies across blocks.
 
 Group-causal: the 4 frames of a group see each other and the past, never the future; the first frame stands alone, so a
-picture is a video of one frame. The past is carried by the temporal shift of each block (models/blocks.py), whose last
-group is all a stream has to remember: streamed and one-shot results are the same operations.
+picture is a video of one frame. The past is carried by each block: by a temporal shift (backbone `resnet`,
+models/blocks.py) or by attention to the groups before (`transformer`, models/attention.py), whose last groups are all a
+stream has to remember: streamed and one-shot results are the same operations.
+
+The family `gan` is the decoder alone, its latents drawn from N(0, I): neither encoder nor linear path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoreel.config import CodecConfig
-from autoreel.models.blocks import Cache, Conv, Down, ResBlocks, TemporalShift, Up
+from autoreel.errors import UsageError
+from autoreel.models.attention import AttentionBlock, WindowAttention
+from autoreel.models.blocks import Blocks, Cache, Conv, Down, ResBlock, TemporalShift, Up
+
+# Matrices inside the blocks and between them, by the ends of their names.
+MATRICES = (
+    "conv1.weight", "conv2.weight", "conv.weight", "qkv.weight", "out.weight", "widen.weight", "narrow.weight",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,19 @@ class Posterior:
         return 0.5 * (self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance).mean()
 
 
+def stages_of(config: CodecConfig, widths: Sequence[int], depths: Sequence[int]) -> nn.ModuleList:
+    """The blocks of every size of a network, of the backbone that the config asks for."""
+    place = count()
+
+    def block(width: int) -> nn.Module:
+        if config.backbone == "resnet":
+            return ResBlock(width)
+        return AttentionBlock(width, config.attention_window, config.attention_past, shifted=next(place) % 2 == 1)
+
+    sizes = zip(widths, depths, strict=True)
+    return nn.ModuleList(Blocks(block(width) for _ in range(depth)) for width, depth in sizes)
+
+
 class Encoder(nn.Module):
     """Groups of frames to the moments of the posterior: the convolutional path."""
 
@@ -60,9 +85,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = config.widths
         self.stem = Conv(12 * config.temporal_stride, widths[0])
-        self.stages = nn.ModuleList(
-            ResBlocks(width, depth) for width, depth in zip(widths, config.encoder_depths, strict=True)
-        )
+        self.stages = stages_of(config, widths, config.encoder_depths)
         self.downs = nn.ModuleList(Down(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.head = Conv(widths[-1], 2 * config.latent_channels, gain=0.0)
 
@@ -83,11 +106,10 @@ class Decoder(nn.Module):
         super().__init__()
         widths = config.widths[::-1]
         self.stem = Conv(config.latent_channels, widths[0])
-        self.stages = nn.ModuleList(
-            ResBlocks(width, depth) for width, depth in zip(widths, config.decoder_depths[::-1], strict=True)
-        )
+        self.stages = stages_of(config, widths, config.decoder_depths[::-1])
         self.ups = nn.ModuleList(Up(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        self.head = Conv(widths[-1], 12 * config.temporal_stride, gain=0.0)
+        # Beside a linear path it starts as nothing; alone as a nearly grey picture that already depends on the latents.
+        self.head = Conv(widths[-1], 12 * config.temporal_stride, gain=0.1 if config.family == "gan" else 0.0)
 
     def forward(self, z: Tensor, groups: int, cache: Cache | None) -> Tensor:
         x = self.stem(z)
@@ -152,9 +174,13 @@ class Codec(nn.Module):
     """The video autoencoder.
 
     Args:
-        config: its sizes and family.
+        config: its sizes, family and backbone.
+
+    `has_encoder` is False for the family gan: then there are no `encoder` and no `linear`, and `decode` is all it can.
     """
 
+    encoder: Encoder
+    linear: LinearPath
     latent_mean: Tensor
     latent_deviation: Tensor
 
@@ -164,14 +190,16 @@ class Codec(nn.Module):
         self.temporal_stride = config.temporal_stride
         self.spatial_stride = config.spatial_stride
         self.latent_channels = config.latent_channels
-        block = 3 * config.temporal_stride * config.spatial_stride**2
-        self.linear = LinearPath(config.spatial_stride, block, config.latent_channels)
-        self.encoder = Encoder(config)
+        self.has_encoder = config.family != "gan"
+        if self.has_encoder:
+            block = 3 * config.temporal_stride * config.spatial_stride**2
+            self.linear = LinearPath(config.spatial_stride, block, config.latent_channels)
+            self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_deviation", torch.ones(config.latent_channels))
         for name, module in self.named_modules():
-            if isinstance(module, TemporalShift):
+            if isinstance(module, TemporalShift | WindowAttention):
                 module.name = name
 
     def new_cache(self) -> Cache:
@@ -186,6 +214,9 @@ class Codec(nn.Module):
 
         Returns:
             The posterior over latents (B, C, 1 + k, h, w).
+
+        Raises:
+            UsageError: a codec without an encoder (`has_encoder`).
         """
         return self.encode_chunk(video, None)
 
@@ -195,7 +226,15 @@ class Codec(nn.Module):
         Args:
             video: (B, 3, n, H, W); n = 1 + 4j in a stream's first chunk, 4j later.
             cache: the stream's memory, changed in place; None when the video is whole.
+
+        Raises:
+            UsageError: a codec without an encoder (`has_encoder`).
         """
+        if not self.has_encoder:
+            raise UsageError(
+                "this model is of the family gan: it has no encoder, so it makes footage and cannot read any; "
+                "train one of the family vae-gan to encode, rebuild, continue or animate"
+            )
         frames, t = video.shape[2], self.temporal_stride
         first = not cache
         if (frames - first) % t or not frames:
@@ -228,13 +267,19 @@ class Codec(nn.Module):
         groups, t = latent.shape[2], self.temporal_stride
         first = not cache
         z = latent.transpose(1, 2).flatten(0, 1)
-        x = self.linear.decode(z) + self.decoder(channels_last(z), groups, cache)
+        x = self.decoder(channels_last(z), groups, cache)
+        if self.has_encoder:
+            x = self.linear.decode(z) + x
         if cache is not None:
             cache["started"] = torch.ones(())
         video = unfold(x, groups, t)
         if first and t > 1:  # the lone frame was written as a still group: its four pictures are one
             video = torch.cat([video[:, :, :t].mean(2, keepdim=True), video[:, :, t:]], 2)
         return video
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weight matrices inside and between the blocks (an optimizer for matrices may treat them apart)."""
+        return [parameter for name, parameter in self.named_parameters() if name.endswith(MATRICES)]
 
     def normalise(self, latent: Tensor) -> Tensor:
         """To mean zero and deviation one per channel: what the prior sees."""

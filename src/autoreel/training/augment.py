@@ -9,6 +9,8 @@ On 20 clips of five people this is worth 0.3 dB and more on people never seen, f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,6 +34,76 @@ def augment(video: Tensor, generator: torch.Generator, *, mildly: bool = False) 
         The same shape and range.
     """
     return torch.stack([_augment_clip(clip, generator, mildly) for clip in video])
+
+
+def changed_alike(videos: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """Clips shifted, tinted and with a part cut out before they are judged, so that few of them cannot be learned by
+    heart (DiffAugment, Zhao et al. 2020); a gradient passes.
+
+    Args:
+        videos: each (B, 3, T, H, W); clip i of all of them is changed in the same way, all its frames alike.
+        generator: on the CPU.
+
+    Returns:
+        As many of the same shape.
+    """
+    b, _, _, height, width = videos[0].shape
+    device = videos[0].device
+    brightness, saturation, contrast = (torch.rand(3, b, 1, 1, 1, 1, generator=generator)).to(device).unbind()
+    rows, columns = height // 8, width // 8  # the most that is shifted
+    down = torch.randint(-rows, rows + 1, (b,), generator=generator).tolist()
+    right = torch.randint(-columns, columns + 1, (b,), generator=generator).tolist()
+    tops = torch.randint(0, height, (b,), generator=generator).tolist()
+    lefts = torch.randint(0, width, (b,), generator=generator).tolist()
+    kept = torch.ones(b, 1, 1, height, width, device=device)
+    for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+        kept[i, ..., max(0, top - height // 4) : top + height // 4, max(0, left - width // 4) : left + width // 4] = 0
+
+    def change(video: Tensor) -> Tensor:
+        video = video + (brightness - 0.5)
+        grey = video.mean(1, keepdim=True)
+        video = (video - grey) * (2 * saturation) + grey
+        mean = video.mean((1, 2, 3, 4), keepdim=True)
+        video = (video - mean) * (contrast + 0.5) + mean
+        padded = F.pad(video, (columns, columns, rows, rows, 0, 0))
+        return kept * torch.stack([
+            clip[..., rows + y : rows + y + height, columns + x : columns + x + width]
+            for clip, y, x in zip(padded, down, right, strict=True)
+        ])  # fmt: skip
+
+    return [change(video) for video in videos]
+
+
+def smaller_or_turned(
+    latent: Tensor, video: Tensor, generator: torch.Generator, *, turn: bool
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Latents and the video they stand for, both at half the size: decoding should not mind (scale equivariance,
+    Skorokhodov et al. 2025); or also turned (EQ-VAE, Kouzelis et al. 2025).
+
+    Args:
+        latent: (B, C, T, h, w), at least 2 x 2.
+        video: (B, 3, F, H, W).
+        generator: decides the turn; on their device.
+        turn: by 0, 90, 180 or 270 degrees, where width and height differ by 0 or 180.
+
+    Returns:
+        Latents of h // 2 x w // 2, and the video of a size that is as many strides.
+    """
+    h, w = latent.shape[-2:]
+    stride = video.shape[-1] // w
+    small = (max(1, h // 2), max(1, w // 2))
+    latent = _resized(latent, small)
+    video = _resized(video, (small[0] * stride, small[1] * stride))
+    if turn:
+        quarters = int(torch.randint(4, (), generator=generator, device=generator.device))
+        quarters = quarters if h == w else quarters // 2 * 2
+        latent, video = latent.rot90(quarters, (-2, -1)), video.rot90(quarters, (-2, -1))
+    return latent, video
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    resized = F.interpolate(x.transpose(1, 2).flatten(0, 1).float(), size, mode="area")
+    return resized.view(len(x), -1, *resized.shape[1:]).transpose(1, 2)
 
 
 def _augment_clip(clip: Tensor, generator: torch.Generator, mildly: bool) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoreel.config import PRESETS, Config, DataConfig, from_mapping, load_config, nearest
+from autoreel.config import PRESETS, Config, DataConfig, from_mapping, load_config, nearest, with_parts
 from autoreel.data.prepare import prepare
 from autoreel.data.scan import scan
 from autoreel.data.store import FootageStore, read_index, store_key
@@ -32,6 +32,9 @@ class Wishes:
         fit: "crop" or "letterbox".
         fps: frames per second.
         seed: of the training.
+        family: "gan", "ae", "vae" or "vae-gan".
+        backbone: "resnet" or "transformer".
+        discriminator: "conv" or "fc".
     """
 
     preset: str = "auto"
@@ -39,6 +42,20 @@ class Wishes:
     fit: str | None = None
     fps: float | None = None
     seed: int | None = None
+    family: str | None = None
+    backbone: str | None = None
+    discriminator: str | None = None
+
+    def parts(self) -> dict[str, dict[str, str]]:
+        """What is asked of the model's parts, as tables of a config."""
+        found: dict[str, dict[str, str]] = {}
+        for table, key, value in (
+            ("codec", "family", self.family), ("codec", "backbone", self.backbone),
+            ("discriminator", "kind", self.discriminator),
+        ):  # fmt: skip
+            if value is not None:
+                found.setdefault(table, {})[key] = value
+        return found
 
 
 def open_run(
@@ -81,7 +98,7 @@ def choose_config(
 ) -> Config:  # fmt: skip
     """The config of a new run; arguments as in `open_run`."""
     if wishes.config is not None:
-        config = load_config(wishes.config)
+        config = load_config(wishes.config, wishes.parts())
     elif wishes.preset != "auto":
         if wishes.preset not in PRESETS:
             raise UsageError(f"unknown preset {wishes.preset!r}{nearest(wishes.preset, [*PRESETS, 'auto'])}")
@@ -92,6 +109,8 @@ def choose_config(
         from autoreel.training.train import auto_config  # torch is needed only to measure
 
         config = auto_config(budget, device=device, report=report)
+    if wishes.config is None:
+        config = with_parts(config, wishes.parts(), f"preset {config.preset}")
     if data is None:
         data = _changed(config.data, "footage", fit=wishes.fit, fps=wishes.fps)
     else:
@@ -155,11 +174,14 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
         "fit": (wishes.fit, config.data.fit),
         "fps": (wishes.fps, config.data.fps),
         "seed": (wishes.seed, config.training.seed),
+        "family": (wishes.family, config.codec.family),
+        "backbone": (wishes.backbone, config.codec.backbone),
+        "discriminator": (wishes.discriminator, config.discriminator.kind),
     }
     other = [f"--{name} {now}" for name, (wanted, now) in asked.items() if wanted is not None and wanted != now]
     if wishes.config is not None:
         # The data's and the seed's own options may have changed those of the file.
-        read = load_config(wishes.config)
+        read = load_config(wishes.config, wishes.parts())
         training = read.training.model_copy(update={"seed": config.training.seed})
         same = read.model_copy(update={"data": config.data, "training": training}) == config
         if not same or _size(read.data) != _size(config.data):

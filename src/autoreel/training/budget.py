@@ -100,7 +100,7 @@ def show_duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def divide(budget: Budget, stage: str, codec_share: float) -> dict[str, Budget]:
+def divide(budget: Budget, stage: str, codec_share: float, family: str = "vae-gan") -> dict[str, Budget]:
     """The budget of each stage, in the order they are trained.
 
     Args:
@@ -108,10 +108,15 @@ def divide(budget: Budget, stage: str, codec_share: float) -> dict[str, Budget]:
         stage: "all" divides it; a stage's name gives that stage the whole.
         codec_share: of "all", in (0, 1). Of less than `LONG_S` seconds the codec gets less, down to half of this: its
             linear path shows pictures from the first step on, while the prior begins with noise.
+        family: of the codec; a gan, which has no encoder, has no latents to learn a prior of.
 
     Raises:
-        UsageError: no such stage.
+        UsageError: no such stage, or the family does not have it.
     """
+    if family == "gan" and stage == "all":
+        return {"codec": budget}
+    if family == "gan" and stage == "prior":
+        raise UsageError("the family gan has no prior: its latents are drawn from N(0, I); use --stage codec or all")
     if stage == "all":
         if budget.seconds is not None:
             codec_share *= 0.5 + 0.5 * min(1.0, budget.seconds / LONG_S)

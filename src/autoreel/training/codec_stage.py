@@ -1,9 +1,13 @@
-"""The codec's stage: reconstruction first, then the adversary.
+"""The codec's stage: reconstruction first, then the adversary. Families and losses are terms switched on and off.
 
     share of the budget   0 ........................ adversary_start ............... 1
     learns                encoder and decoder        decoder and discriminator
-    terms                 reconstruction,            reconstruction, frame difference,
-                          frame difference, KL       adversary and its features
+    terms    ae           reconstruction ...................................................
+             vae          reconstruction, KL ...............................................
+             vae-gan      reconstruction, KL         reconstruction, adversary and its features
+             gan          adversary, from the first step on: footage against decoded N(0, I)
+
+Reconstruction is the pixels' error and, by their weights, that of frame differences, wavelet bands and LPIPS features.
 
 In the second part the encoder stands still, so that the latents stay what they are (FAR 2025, VidTok 2024): with it the
 mean block of the linear path, which encoder and decoder share. The adversary's gradient is scaled to a share of the
@@ -22,17 +26,19 @@ import torch
 from torch import Tensor, nn
 
 from autoreel.clip import Frames, to_frames, to_model
-from autoreel.config import Config
+from autoreel.config import ADVERSARIAL, Config
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
 from autoreel.evaluation.metrics import frame_psnr, temporal_psnr
-from autoreel.models.codec import Codec, fill_first_group, fold
+from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
-from autoreel.models.discriminators import ConvDiscriminator
+from autoreel.models.perceptual import Perceptual
 from autoreel.runs import RunFolder
-from autoreel.training.augment import augment
-from autoreel.training.objectives import RECONSTRUCTIONS, balance, feature_matching, relativistic
-from autoreel.training.previews import write_clip, write_pairs
+from autoreel.training.adversary import Adversary
+from autoreel.training.augment import augment, changed_alike, smaller_or_turned
+from autoreel.training.linear_fit import fit_linear_path
+from autoreel.training.objectives import RECONSTRUCTIONS, balance, frame_difference, wavelet
+from autoreel.training.previews import write_clip, write_pairs, write_rows
 from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
 
 WARM_UP_STEPS = 20
@@ -41,12 +47,9 @@ REST = 0.1  # of the rate, at the end of the first part
 ADVERSARIAL_REST = 0.3  # of the rate, at the beginning of the second part
 SHORT_AVERAGE = 0.98  # decay in the second part
 MAX_GRADIENT_NORM = 1.0
-FIT_WINDOWS = 96  # from which the linear path is computed
-FIT_BLOCKS = 40_000
 STATISTICS_WINDOWS = 64  # from which the latents' mean and deviation are computed
 VALIDATION_WINDOWS = 16
 PREVIEW_CLIPS = 4
-APPROXIMATION = 0.05  # deviation of the noise that stands in for the gradient in R1 and R2
 RAMP = 0.2  # share of the second part in which the adversary's weight grows
 
 
@@ -58,11 +61,15 @@ class CodecStage:
         store: the footage.
         device: to train on.
         fit: compute the linear path from the footage; not worth its time where a checkpoint replaces it.
+        perceptual: the network of the LPIPS term, where that has a weight.
     """
 
     name = "codec"
 
-    def __init__(self, config: Config, store: FootageStore, device: torch.device, *, fit: bool = True) -> None:
+    def __init__(
+        self, config: Config, store: FootageStore, device: torch.device, *, fit: bool = True,
+        perceptual: Perceptual | None = None,
+    ) -> None:  # fmt: skip
         self.seed, self.config, self.store, self.device = config.training.seed, config, store, device
         self.dtype = matrix_dtype(device)
         training = config.training
@@ -71,15 +78,17 @@ class CodecStage:
         )
         self.held_out = "validation" if store.split("validation") else None
         objective = config.objective
-        self.has_adversary = config.codec.family == "vae-gan" and objective.adversarial_weight > 0
+        if objective.lpips_weight and perceptual is None:
+            raise ValueError("the LPIPS term has a weight; give its network")
+        self.has_adversary = config.codec.family in ADVERSARIAL and objective.adversarial_weight > 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.codec = Codec(config.codec)
-            self.discriminator = ConvDiscriminator(config.discriminator, config.codec.temporal_stride)
-        if fit:
+            self.adversary = Adversary(config, device, self.dtype)
+        if fit and self.codec.has_encoder:
             fit_linear_path(self.codec, self.loader)
         self.codec.to(device)
-        self.discriminator.to(device)
+        self.perceptual = perceptual.to(device) if perceptual is not None else None
         self.averaged = copy.deepcopy(self.codec).requires_grad_(False)
         self._optimizers = self._make_optimizers()
 
@@ -89,18 +98,19 @@ class CodecStage:
 
         Raises:
             FootageError: no footage to train on.
+            RunError: the weights of the LPIPS term's network cannot be used.
         """
         begun = any(run.path("checkpoints").glob(f"{cls.name}-*"))
-        return cls(run.config, store, device, fit=not begun)
+        objective, perceptual = run.config.objective, None
+        if objective.lpips_weight and objective.lpips_weights is not None:
+            perceptual = Perceptual.open(objective.lpips_weights, objective.lpips_network)
+        return cls(run.config, store, device, fit=not begun, perceptual=perceptual)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         training = self.config.training
-        inner = {
-            name for name, _ in self.codec.named_parameters()
-            if name.endswith(("conv1.weight", "conv2.weight", "conv.weight"))
-        }  # fmt: skip
-        matrices = [p for name, p in self.codec.named_parameters() if name in inner]
-        others = [p for name, p in self.codec.named_parameters() if name not in inner]
+        matrices = self.codec.matrices()
+        inner = {id(p) for p in matrices}
+        others = [p for p in self.codec.parameters() if id(p) not in inner]
         # Orthogonalised momentum (Muon, Jordan et al. 2024): half the steps of Adam's for the same error here.
         optimizers: dict[str, torch.optim.Optimizer] = {
             "matrices": torch.optim.Muon(
@@ -110,7 +120,7 @@ class CodecStage:
                 others, lr=0.1 * training.codec_rate, betas=(0.9, 0.95), weight_decay=0.0
             ),
             "discriminator": torch.optim.AdamW(
-                self.discriminator.parameters(), lr=training.discriminator_rate, betas=(0.0, 0.99), weight_decay=0.0
+                self.adversary.judge.parameters(), lr=training.discriminator_rate, betas=(0.0, 0.99), weight_decay=0.0
             ),
         }  # fmt: skip
         for optimizer in optimizers.values():
@@ -119,8 +129,8 @@ class CodecStage:
         return optimizers
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """The codec, its average, and the discriminator."""
-        return {"codec": self.codec, "averaged": self.averaged, "discriminator": self.discriminator}
+        """The codec, its average, and the adversary's."""
+        return {"codec": self.codec, "averaged": self.averaged, **self.adversary.modules()}
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """One for the matrices inside the blocks, one for the rest, one for the discriminator."""
@@ -129,23 +139,24 @@ class CodecStage:
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One update (see `Stage.step`)."""
         training = self.config.training
-        adversarial = self.has_adversary and progress >= training.adversary_start
-        first_part = training.adversary_start if self.has_adversary else 1.0
+        alone = not self.codec.has_encoder  # the adversary is all there is
+        adversarial = self.has_adversary and (alone or progress >= training.adversary_start)
+        first_part = training.adversary_start if self.has_adversary and not alone else 1.0
         rate = _rate(step, progress, first_part)
-        for name in ("matrices", "others"):
+        for name in ("matrices", "others", "discriminator") if alone else ("matrices", "others"):
             for group in self._optimizers[name].param_groups:
                 group["lr"] = group["base_lr"] * rate
         video = to_model(self.loader.batch(step).frames, self.device)
         generator = step_generator(self.seed, self.name, step, self.device)
-        if training.augment:
+        if training.augment and not alone:  # a generator would learn to make what the changes make
             video = augment(video, step_generator(self.seed, "codec.augment", step), mildly=adversarial)
         if adversarial:
             since = (progress - first_part) / max(1e-9, 1 - first_part)
-            metrics = self._adversarial_step(video, generator, min(1.0, since / RAMP), step)
+            metrics = self._adversarial_step(video, generator, 1.0 if alone else min(1.0, since / RAMP), step)
         else:
             metrics = self._reconstruction_step(video, generator)
         # A short second part must not be averaged away.
-        decay = min(training.ema_decay, SHORT_AVERAGE) if adversarial else training.ema_decay
+        decay = min(training.ema_decay, SHORT_AVERAGE) if adversarial and not alone else training.ema_decay
         update_average(self.averaged, self.codec, decay, step)
         return metrics | {"rate": float(self._optimizers["matrices"].param_groups[0]["lr"])}
 
@@ -153,82 +164,99 @@ class CodecStage:
         objective = self.config.objective
         with autocast(self.device, self.dtype):
             posterior = self.codec.encode(video)
-            made = self.codec.decode(posterior.sample(generator))
+            latent = posterior.sample(generator)
+            made = self.codec.decode(self._noised(latent, generator))
         reconstruction = self._reconstruction(made.float(), video)
-        kl = posterior.kl()
-        loss = reconstruction + objective.kl_weight * kl
+        loss, terms = reconstruction, {"reconstruction": reconstruction.item()}
+        if self.config.codec.family != "ae":
+            kl = posterior.kl()
+            loss, terms = loss + objective.kl_weight * kl, {**terms, "kl": kl.item()}
+        if objective.equivariance_weight:
+            latent, video = smaller_or_turned(latent, video, generator, turn=objective.equivariance == "scale-rotation")
+            with autocast(self.device, self.dtype):
+                made = self.codec.decode(latent)
+            equivariance = RECONSTRUCTIONS[objective.reconstruction](made.float() - video)
+            loss = loss + objective.equivariance_weight * equivariance
+            terms["equivariance"] = equivariance.item()
         value = _finite("the codec's loss", loss)
         self._zero()
         torch.autograd.backward(loss)
         norm = self._clip("codec")
         self._update("matrices", "others")
-        return {"loss": value, "reconstruction": reconstruction.item(), "kl": kl.item(), "gradient_norm": norm}
+        return {"loss": value, **terms, "gradient_norm": norm}
 
     def _adversarial_step(
         self, video: Tensor, generator: torch.Generator, ramp: float, step: int
     ) -> dict[str, float]:  # fmt: skip
-        objective, codec, judge = self.config.objective, self.codec, self.discriminator
-        t = codec.temporal_stride
+        codec, adversary, weight = self.codec, self.adversary, self.config.objective.adversarial_weight
         with autocast(self.device, self.dtype):
-            with torch.no_grad():
-                latent = codec.encode(video).mode()
+            if codec.has_encoder:
+                with torch.no_grad():
+                    latent = codec.encode(video).mode()
+                latent = self._noised(latent, generator)
+            else:
+                latent = self._drawn(len(video), generator)
             made = codec.decode(latent)
         out = made.detach().float().requires_grad_()
-        reconstruction = self._reconstruction(out, video)
-        (gradient,) = torch.autograd.grad(reconstruction, out)
-        real, fake = video[:, :, -(video.shape[2] // t * t) :], out[:, :, -(video.shape[2] // t * t) :]
+        real, fake = adversary.judged(video), adversary.judged(out)
+        if self.config.discriminator.augment:
+            real, fake = changed_alike((real, fake), step_generator(self.seed, "codec.judged", step))
 
-        with autocast(self.device, self.dtype):
-            real_logits, real_features = judge(real, real)  # for both sides: the judge is the same until it is updated
-        for parameter in judge.parameters():
-            parameter.requires_grad_(False)
-        with autocast(self.device, self.dtype):
-            fake_logits, fake_features = judge(fake, real)
-        adversary = relativistic(fake_logits, real_logits.detach())
-        terms = {"adversary": adversary.item()}
-        pushing = adversary
-        if objective.feature_weight:
-            features = feature_matching(fake_features, [level.detach() for level in real_features])
-            terms["features"] = features.item()
-            pushing = adversary + objective.feature_weight * features
+        seen = adversary.look(real, real)  # for both sides: the judge is the same until it is updated
+        pushing, terms = adversary.push(fake, real, seen)
+        _finite("the adversary's loss", pushing)
         (push,) = torch.autograd.grad(pushing, out)
-        for parameter in judge.parameters():
-            parameter.requires_grad_(True)
-
+        if codec.has_encoder:
+            reconstruction = self._reconstruction(out, video)
+            value = _finite("the codec's loss", reconstruction)
+            (gradient,) = torch.autograd.grad(reconstruction, out)
+            total = gradient + balance(gradient, push, weight * ramp)
+        else:
+            value, total = -pushing.item(), weight * push
         self._zero()
-        total = gradient + balance(gradient, push, objective.adversarial_weight * ramp)
-        value = _finite("the codec's loss", reconstruction)
-        _finite("the adversary's loss", adversary)
         torch.autograd.backward(made, total.to(made.dtype))
-        codec.linear.bias.grad = None  # it is the encoder's too, and the encoder stands still
+        if codec.has_encoder:
+            codec.linear.bias.grad = None  # it is the encoder's too, and the encoder stands still
 
-        penalised = objective.r1_weight > 0 and step % objective.r1_every == 0
-        fake = fake.detach()
-        with autocast(self.device, self.dtype):
-            fake_logits, _ = judge(fake, real)
-            penalty = real_logits.new_zeros(())
-            if penalised:  # R1 and R2 by finite differences: no second derivatives (Lin et al. 2025, eq. 6)
-                for seen, logits in ((real, real_logits), (fake, fake_logits)):
-                    noise = torch.randn(seen.shape, generator=generator, device=self.device)
-                    near, _ = judge(seen + APPROXIMATION * noise, real)
-                    penalty = penalty + (near - logits).square().mean() / APPROXIMATION**2
-        judged = relativistic(real_logits, fake_logits)
-        judge_loss = judged + objective.r1_weight * objective.r1_every * penalty
+        judge_loss, judge_terms = adversary.learn(fake.detach(), real, seen, generator, step)
         _finite("the discriminator's loss", judge_loss)
         torch.autograd.backward(judge_loss)
         norm = self._clip("codec")
         self._clip("discriminator")  # both are known to be finite before either network changes
         self._update("matrices", "others", "discriminator")
-        if penalised:
-            terms["penalty"] = penalty.item()
-        return {"loss": value, **terms, "discriminator": judged.item(), "gradient_norm": norm}
+        adversary.updated()
+        if not codec.has_encoder:  # who is ahead in the game: below zero as a rule, and no sign of divergence
+            value += judge_terms["discriminator"]
+        return {"loss": value, **terms, **judge_terms, "gradient_norm": norm}
+
+    def _noised(self, latent: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents with noise of any deviation up to the config's: a prior's are not perfect either (LTX-Video 2024)."""
+        most = self.config.objective.latent_noise
+        if not most:
+            return latent
+        shape = (len(latent), 1, 1, 1, 1)
+        level = most * torch.rand(shape, generator=generator, device=self.device)
+        return latent + level * torch.randn(latent.shape, generator=generator, device=self.device)
+
+    def _drawn(self, clips: int, generator: torch.Generator) -> Tensor:
+        """Latents from N(0, I), of as many frames as a training window has."""
+        codec, training = self.codec, self.config.training
+        size = (self.store.size[0] // codec.spatial_stride, self.store.size[1] // codec.spatial_stride)
+        groups = 1 + (training.codec_frames - 1) // codec.temporal_stride
+        return torch.randn((clips, codec.latent_channels, groups, *size), generator=generator, device=self.device)
 
     def _reconstruction(self, made: Tensor, video: Tensor) -> Tensor:
-        term = RECONSTRUCTIONS[self.config.objective.reconstruction]
+        objective = self.config.objective
+        term = RECONSTRUCTIONS[objective.reconstruction]
         error = made - video
         loss = term(error)
-        if video.shape[2] > 1 and self.config.objective.difference_weight:
-            loss = loss + self.config.objective.difference_weight * term(error[:, :, 1:] - error[:, :, :-1])
+        if video.shape[2] > 1 and objective.difference_weight:
+            loss = loss + objective.difference_weight * frame_difference(error, term)
+        if objective.wavelet_weight:
+            loss = loss + objective.wavelet_weight * wavelet(error, term)
+        if self.perceptual is not None:
+            with autocast(self.device, self.dtype):
+                loss = loss + objective.lpips_weight * self.perceptual(made, video)
         return loss
 
     def _zero(self) -> None:
@@ -249,7 +277,7 @@ class CodecStage:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """PSNR of held-out windows, of the averaged weights, and of their frame differences."""
-        if self.held_out is None:
+        if self.held_out is None or not self.codec.has_encoder:
             return {}
         psnr, changes = [], []
         for original, made in self._rebuilt(self.held_out, VALIDATION_WINDOWS):
@@ -263,8 +291,18 @@ class CodecStage:
 
     @torch.no_grad()
     def preview(self, folder: Path, step: int) -> None:
-        """Originals over reconstructions, as `codec-STEP.png` and, playing, `codec.mp4` in `folder`."""
+        """Originals over reconstructions, as `codec-STEP.png` and, playing, `codec.mp4` in `folder`.
+
+        Of a codec without an encoder, what it makes of N(0, I).
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        if not self.codec.has_encoder:
+            with autocast(self.device, self.dtype):
+                drawn = self._drawn(PREVIEW_CLIPS, step_generator(self.seed, "codec.preview", 0, self.device))
+                made = to_frames(self.averaged.decode(drawn))
+            write_rows(folder / f"codec-{step:06d}.png", made)
+            write_clip(folder / "codec.mp4", list(made), self.store.rate)
+            return
         pairs = self._rebuilt(self.held_out or "train", PREVIEW_CLIPS)
         write_pairs(folder / f"codec-{step:06d}.png", np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs]))
         write_clip(folder / "codec.mp4", [np.concatenate(pair, 1) for pair in pairs], self.store.rate)
@@ -272,15 +310,16 @@ class CodecStage:
     @torch.no_grad()
     def export(self) -> Export:
         """The averaged weights, with the mean and deviation of the footage's latents."""
-        latents = []
-        loader = ClipLoader(self.store, "train", self.config.training.codec_frames, 4, self.seed)
-        for batch in loader.clips(STATISTICS_WINDOWS):
-            with autocast(self.device, self.dtype):
-                latents.append(self.averaged.encode(to_model(batch.frames, self.device)).mode().float())
-        values = torch.cat(latents).transpose(0, 1).flatten(1)
         tensors = {name: tensor.detach().clone().cpu() for name, tensor in self.averaged.state_dict().items()}
-        tensors["latent_mean"] = values.mean(1).cpu()
-        tensors["latent_deviation"] = values.std(1).clamp(min=1e-4).cpu()
+        if self.codec.has_encoder:  # else they are drawn from N(0, I)
+            latents = []
+            loader = ClipLoader(self.store, "train", self.config.training.codec_frames, 4, self.seed)
+            for batch in loader.clips(STATISTICS_WINDOWS):
+                with autocast(self.device, self.dtype):
+                    latents.append(self.averaged.encode(to_model(batch.frames, self.device)).mode().float())
+            values = torch.cat(latents).transpose(0, 1).flatten(1)
+            tensors["latent_mean"] = values.mean(1).cpu()
+            tensors["latent_deviation"] = values.std(1).clamp(min=1e-4).cpu()
         return Export(tensors, {"stage": self.name, "family": self.config.codec.family})
 
     def _rebuilt(self, split: str, limit: int) -> list[tuple[Frames, Frames]]:
@@ -291,40 +330,6 @@ class CodecStage:
                 made = self.averaged.decode(self.averaged.encode(to_model(batch.frames, self.device)).mode())
             pairs += list(zip(batch.frames, to_frames(made), strict=True))
         return pairs
-
-
-@torch.no_grad()
-def fit_linear_path(codec: Codec, loader: ClipLoader) -> None:
-    """Set the linear path to the Karhunen-Loeve transform of the footage: principal components of its blocks.
-
-    Args:
-        codec: on the CPU.
-        loader: of the training side.
-    """
-    t, path = codec.temporal_stride, codec.linear
-    blocks = []
-    batches = -(-FIT_WINDOWS // loader.batch_size)
-    for step in range(batches):
-        video = to_model(loader.batch(step).frames)
-        if t > 1:
-            video = fill_first_group(video, t)
-        found = path.blocks(fold(video, t)[0]).flatten(0, 2)
-        # Thinned at once: all blocks of large frames would fill the memory.
-        blocks.append(found[torch.linspace(0, len(found) - 1, min(len(found), FIT_BLOCKS // batches)).long()])
-    values = torch.cat(blocks)
-    mean = values.mean(0)
-    if values.shape[1] <= 1024:
-        variance, basis = torch.linalg.eigh((values - mean).T @ (values - mean) / len(values))
-        basis, variance = basis.flip(1), variance.flip(0)
-    else:  # the first few components are all that is needed
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            _, deviations, basis = torch.pca_lowrank(values - mean, q=2 * codec.latent_channels, center=False, niter=4)
-        variance = deviations.square() / len(values)
-    channels = codec.latent_channels
-    # Components that the footage does not have (a grey wall) would be divided by nothing.
-    deviation = variance[:channels].clamp(min=0).sqrt().clamp(min=1e-2)
-    path.fit(mean, basis[:, :channels], deviation)
 
 
 def _finite(what: str, loss: Tensor) -> float:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Term = Callable[[Tensor], Tensor]
 
 SOFT_EDGE = 0.1  # of the Charbonnier term: squares below, absolute values above; 5 % of the values' range
 
@@ -26,7 +29,47 @@ def charbonnier(error: Tensor) -> Tensor:
     return ((error.square() + SOFT_EDGE**2).sqrt() - SOFT_EDGE).mean()
 
 
-RECONSTRUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"l1": l1, "l2": l2, "charbonnier": charbonnier}
+RECONSTRUCTIONS: dict[str, Term] = {"l1": l1, "l2": l2, "charbonnier": charbonnier}
+
+
+def frame_difference(error: Tensor, term: Term) -> Tensor:
+    """The term on what changes wrongly from frame to frame.
+
+    Args:
+        error: (B, C, T, H, W), T >= 2.
+        term: of `RECONSTRUCTIONS`.
+    """
+    return term(error[:, :, 1:] - error[:, :, :-1])
+
+
+def wavelet(error: Tensor, term: Term, levels: int = 3) -> Tensor:
+    """The term on every band of the error's Haar transform in space (WF-VAE, Li et al. 2024, has one level).
+
+        a b    average     (a + b + c + d) / 2   goes on to the next level
+        c d    horizontal  (a - b + c - d) / 2
+               vertical    (a + b - c - d) / 2
+               diagonal    (a - b - c + d) / 2
+
+    Orthonormal: what is spread evenly over pixels counts the same at every level, what is smooth counts at the last.
+
+    Args:
+        error: (B, C, T, H, W); H and W multiples of 2**levels, or the levels stop before.
+        term: of `RECONSTRUCTIONS`.
+        levels: how often the size is halved.
+
+    Returns:
+        Mean over the bands of all levels.
+    """
+    average = error.transpose(1, 2).flatten(0, 1)
+    found: list[Tensor] = []
+    for _ in range(levels):
+        if average.shape[-1] % 2 or average.shape[-2] % 2:
+            break
+        a, b = average[..., ::2, ::2], average[..., ::2, 1::2]
+        c, d = average[..., 1::2, ::2], average[..., 1::2, 1::2]
+        found += [term((a - b + c - d) / 2), term((a + b - c - d) / 2), term((a - b - c + d) / 2)]
+        average = (a + b + c + d) / 2
+    return torch.stack([*found, term(average)]).mean()
 
 
 def relativistic(ahead: Tensor, behind: Tensor) -> Tensor:
@@ -37,6 +80,60 @@ def relativistic(ahead: Tensor, behind: Tensor) -> Tensor:
         behind: logits of the other of each pair.
     """
     return F.softplus(behind - ahead).mean()
+
+
+def hinge_judge(real: Tensor, made: Tensor) -> Tensor:
+    """What the discriminator minimises (Lim & Ye 2017): real above 1, made below -1."""
+    return F.relu(1.0 - real).mean() + F.relu(1.0 + made).mean()
+
+
+def hinge_maker(real: Tensor, made: Tensor) -> Tensor:
+    """What the generator minimises: made as high as can be."""
+    return -made.mean()
+
+
+@dataclass(frozen=True)
+class AdversaryLoss:
+    """Two losses of the logits of real and of made footage, in this order.
+
+    Args:
+        judge: what the discriminator minimises.
+        maker: what the generator minimises.
+    """
+
+    judge: Callable[[Tensor, Tensor], Tensor]
+    maker: Callable[[Tensor, Tensor], Tensor]
+
+
+ADVERSARIES: dict[str, AdversaryLoss] = {
+    "relativistic": AdversaryLoss(relativistic, lambda real, made: relativistic(made, real)),
+    "hinge": AdversaryLoss(hinge_judge, hinge_maker),
+}
+
+
+def gradient_penalty(logits: Tensor, near: Tensor, deviation: float) -> Tensor:
+    """Zero-centred gradient penalty by finite differences, without second derivatives (Lin et al. 2025, eq. 6).
+
+    On real footage it stands in for R1 (Mescheder et al. 2018), on made footage for R2.
+
+    Args:
+        logits: of some footage.
+        near: of the same with Gaussian noise added.
+        deviation: of that noise.
+    """
+    return (near - logits).square().mean() / deviation**2
+
+
+def lecam(real: Tensor, made: Tensor, usual_real: Tensor, usual_made: Tensor) -> Tensor:
+    """LeCAM regularisation (Tseng et al. 2021, eq. 5): logits stay near the moving average of the other side's.
+
+    Args:
+        real: logits.
+        made: logits.
+        usual_real: moving average of the logits of real footage, a scalar.
+        usual_made: of made footage.
+    """
+    return F.relu(real - usual_made).square().mean() + F.relu(usual_real - made).square().mean()
 
 
 def feature_matching(made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:

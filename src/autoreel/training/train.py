@@ -95,7 +95,7 @@ def train(
         DivergedError: it left the finite numbers for good.
         OutputError: it could not be saved.
     """
-    shares = divide(budget, stage, run.config.training.codec_share)
+    shares = divide(budget, stage, run.config.training.codec_share, run.config.codec.family)
     target = choose_device(device)
     builders, available = builders or BUILDERS, torch.get_num_threads()
     with contextlib.ExitStack() as open_things:
