@@ -135,6 +135,37 @@ def test_files_that_are_no_configs(tmp_path: Path) -> None:
         load_config(write(tmp_path, "a = " + "[" * 100_000))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (".".join("a" * 200_000) + " = 1", "inside each other more than 32 times"),
+        ("[" + ".".join("a" * 40) + "]", "inside each other more than 32 times"),
+        ("x = " + "{a = " * 60 + "1" + "}" * 60, "inside each other more than 32 times"),
+        ("x = " + "[" * 300 + "]" * 300, "inside each other more than 32 times"),
+        ('"a" . ' * 40 + "b = 1", "inside each other more than 32 times"),
+        ("preset = " + "9" * 10_000, "not valid TOML"),
+        ("\n".join(f"k{n} = 1" for n in range(5000)), "and 4900 more problems"),
+    ],
+)
+def test_configs_are_bounded_in_depth_and_in_what_they_say(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_config(write(tmp_path, text))
+    assert len(str(caught.value)) < 20_000
+
+
+def test_a_config_that_never_ends_is_not_read(tmp_path: Path) -> None:
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        if path.name == "pipe":
+            os.mkfifo(path)
+        with pytest.raises(ConfigError, match="it is not a plain file"):
+            load_config(path)
+
+
+def test_sentences_are_not_taken_for_deep_keys(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown key 'text'"):
+        load_config(write(tmp_path, f'text = "{"A word, another. " * 60}"'))
+
+
 def test_configs_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         PRESETS["tiny"].data.height = 32  # type: ignore[misc]

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "autoreel"
 
 # Each imports only what stands before it, and itself.
 ORDER = (
-    "errors", "durations", "config", "clip", "runs", "media", "models", "data", "evaluation", "generation", "training",
+    "errors", "durations", "bounded", "config", "clip", "runs", "media", "models", "data", "evaluation", "generation", "training",
     "film", "service", "preflight", "commands", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "av", "numpy", "PIL", "pydantic", "safetensors", "rich.progress"}

@@ -58,6 +58,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """
     given, switches = _take_switches(list(sys.argv[1:] if tokens is None else tokens))
     try:
+        _check_folder()
         with _ended_by_signals():
             if "--unsafe-no-jail" in switches:
                 from autoreel.media.jail import unsafe_no_jail
@@ -80,6 +81,18 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _explain(error)
     note.end()
     return 0
+
+
+def _check_folder() -> None:
+    """A folder that was removed under the shell: names lead nowhere, and MKL ends the process at its first product.
+
+    Raises:
+        UsageError: the current folder is gone.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the folder you are in has been removed; go to another one with cd, and say it again") from None
 
 
 class _Ended(KeyboardInterrupt):

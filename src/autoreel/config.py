@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from autoreel.bounded import MAX_DEPTH, has_deep_keys, is_deep, read_bounded
 from autoreel.errors import ConfigError
 
 MAX_CONFIG_BYTES = 1 << 20
+MAX_PROBLEMS = 100  # that are told at once
 ModelT = TypeVar("ModelT", bound="Strict")
 
 Family = Literal["gan", "ae", "vae", "vae-gan"]
@@ -247,7 +249,10 @@ def from_mapping(cls: type[ModelT], mapping: Mapping[str, Any], where: str) -> M
     try:
         return cls.model_validate(mapping)
     except ValidationError as error:
-        problems = [problem for item in error.errors() for problem in _problems(cls, item)]
+        found = error.errors()
+        problems = [problem for item in found[:MAX_PROBLEMS] for problem in _problems(cls, item)]
+        if len(found) > MAX_PROBLEMS:
+            problems.append(f"and {len(found) - MAX_PROBLEMS} more problems")
         raise ConfigError(problems, where) from None
 
 
@@ -289,21 +294,27 @@ def _model_in(annotation: Any) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of bounded size.
+    """Read a TOML file of bounded size and depth.
 
     Raises:
-        ConfigError: absent, too large, or not TOML; the line is named.
+        ConfigError: absent, too large, too deep, or not TOML; the line is named.
     """
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError([f"larger than {MAX_CONFIG_BYTES >> 20} MiB; a config is a small text file"], str(path))
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = read_bounded(path, MAX_CONFIG_BYTES)
     except FileNotFoundError:
         raise ConfigError(["no such file"], str(path)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError([f"not valid TOML: {error}"], str(path)) from None
     except OSError as error:
         raise ConfigError([f"cannot be read: {error.strerror}"], str(path)) from None
+    except ValueError as error:
+        raise ConfigError([f"not valid TOML: it is {error}; a config is a small text file"], str(path)) from None
+    is_dear = has_deep_keys(text)
+    try:
+        values = {} if is_dear else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of ten thousand digits is a ValueError too
+        raise ConfigError([f"not valid TOML: {error}"], str(path)) from None
+    if is_dear or is_deep(values):
+        raise ConfigError([f"tables inside each other more than {MAX_DEPTH} times; nothing here needs that"], str(path))
+    return values
 
 
 def load_config(path: Path, parts: Mapping[str, Any] | None = None) -> Config:

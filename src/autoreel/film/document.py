@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from autoreel.bounded import MAX_DEPTH, is_deep, read_bounded
 from autoreel.config import MAX_CONFIG_BYTES, read_toml
 from autoreel.errors import ConfigError, OutputError
 from autoreel.film.checks import parse
@@ -48,15 +49,15 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 def _read_record(path: Path) -> Mapping[str, Any]:
     """The record of a film, with a storyboard in it that may be wrong."""
     try:
-        if path.stat().st_size > 16 * MAX_CONFIG_BYTES:
-            raise ConfigError(["too large for the record of a film"], str(path))
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_bounded(path, 16 * MAX_CONFIG_BYTES))
     except FileNotFoundError:
         raise ConfigError(["no such file"], str(path)) from None
     except OSError as error:
         raise ConfigError([f"cannot be read: {error.strerror}"], str(path)) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError([f"not valid JSON: {error}"], str(path)) from None
+    if is_deep(record):
+        raise ConfigError([f"tables inside each other more than {MAX_DEPTH} times; nothing here needs that"], str(path))
     if not isinstance(record, dict) or not isinstance(record.get("storyboard"), dict):
         raise ConfigError(["has no storyboard in it; give the film.json or film.toml beside a film"], str(path))
     return record

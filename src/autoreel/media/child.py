@@ -43,7 +43,7 @@ def run(job: dict[str, Any], file: int, channel: int, memory: int) -> NoReturn:
         sandbox.die_with_parent(parent)
         limits = Limits(**job["limits"])
         ring = _Ring(job["slot_bytes"])
-        sandbox.limit_resources(limits.memory_bytes, limits.cpu_s)
+        sandbox.limit_resources(limits.memory_bytes, limits.cpu_s, limits.threads)
         if not sandbox.seccomp() and job["needs_seccomp"]:
             ring.send({"error": "the jail could not be closed"})
             os._exit(1)

@@ -4,7 +4,7 @@
     child:  has the open file, a channel and the shared memory; no path, no network, no program, bounded in everything
 
 The child is forked from a warm process (`zygote.py`), which locks itself in (`sandbox.py`) and says which layers took.
-Where neither Landlock nor seccomp is offered, files are refused unless the person said `--unsafe-no-jail`.
+Where files or the network would stay in reach, files are refused unless the person said `--unsafe-no-jail`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _unsafe = False
 
 
 def unsafe_no_jail(allow: bool = True) -> None:
-    """Decode even where the machine offers neither Landlock nor seccomp (`--unsafe-no-jail`)."""
+    """Decode even where the machine cannot close the jail (`--unsafe-no-jail`)."""
     global _unsafe
     _unsafe = allow
 
@@ -68,7 +68,8 @@ def jail_report() -> dict[str, bool | str]:
 
 
 def _is_closed(layers: dict[str, bool | str]) -> bool:
-    return bool(layers.get("landlock") or layers.get("seccomp"))
+    """Whether files and the network are out of reach: seccomp takes both away, Landlock only files."""
+    return bool(layers.get("seccomp") or (layers.get("landlock") and layers.get("network_namespace")))
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ def run(
     zygote = _zygote()
     if not _is_closed(zygote.layers) and not is_unsafe_allowed():
         raise JailError(
-            "this machine offers neither Landlock nor seccomp, so media files cannot be opened safely; "
-            "use Linux 5.13 or newer, or say --unsafe-no-jail when you trust every file"
+            "this machine offers neither seccomp nor Landlock with a network of its own, so media files cannot be opened "
+            "safely; use Linux 5.13 or newer, or say --unsafe-no-jail when you trust every file"
         )
     descriptor = open_untrusted(path)
     try:
@@ -198,7 +199,7 @@ class _Job:
                 header = self._receive(channel, lifeline)
                 if "error" in header:
                     kind = PassingError if header.get("passing") is True else MediaError
-                    raise kind(str(header["error"])[:500])
+                    raise kind(_one_line(header["error"]))
                 if "end" in header:
                     return
                 if "info" in header:
@@ -230,7 +231,7 @@ class _Job:
             raise MediaError(self._why_it_died(lifeline))
         try:
             header = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             header = None
         if not isinstance(header, dict):
             raise MediaError("its decoder was taken over or broke down")
@@ -259,10 +260,11 @@ class _Job:
             or not isinstance(shape, list)
             or len(shape) not in (2, 4)
             or not all(type(n) is int and n > 0 for n in shape)
+            or not isinstance(times, list)
             or type(slot) is not int
             or not 0 <= slot < _NUM_SLOTS
             or math.prod(shape) * (1 if pictures else 4) > self._slot_bytes
-            or (pictures and (shape[3] != 3 or not isinstance(times, list) or len(times) != shape[0]))
+            or (pictures and (shape[3] != 3 or len(times) != shape[0]))
             or not all(type(t) is float and math.isfinite(t) for t in times)
         ):
             raise MediaError("its decoder was taken over or broke down")
@@ -270,6 +272,11 @@ class _Job:
             view, np.uint8 if pictures else np.float32, math.prod(shape), slot * self._slot_bytes
         ).reshape(shape)
         return Chunk(array.copy(), np.array(times, np.float64))
+
+
+def _one_line(text: object) -> str:
+    """What a child says, without anything that would write elsewhere in a terminal or a list of rejects."""
+    return "".join(c if c.isprintable() else " " for c in str(text)[:500])
 
 
 def _shared_memory(size_bytes: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,6 +65,10 @@ def probe(path: str | os.PathLike[str], limits: Limits | None = None) -> MediaIn
 def _checked(found: dict[str, Any], path: str | os.PathLike[str]) -> MediaInfo:
     try:
         rate, codec, duration_s = found["rate"], found["codec"], found["duration_s"]
+        if not 0 <= found["width"] < 1 << 20 or not 0 <= found["height"] < 1 << 20:
+            raise ValueError("no size of a picture")
+        if duration_s is not None and not math.isfinite(duration_s):
+            raise ValueError("no length")
         return MediaInfo(
             container=str(found["container"])[:100],
             codec=None if codec is None else str(codec)[:100],
@@ -76,5 +81,5 @@ def _checked(found: dict[str, Any], path: str | os.PathLike[str]) -> MediaInfo:
             sound_rate_hz=None if found["sound_rate_hz"] is None else int(found["sound_rate_hz"]),
             channels=None if found["channels"] is None else int(found["channels"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise MediaError(f"{jail.show(path)}: its decoder was taken over or broke down") from error

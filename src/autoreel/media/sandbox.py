@@ -1,7 +1,7 @@
 """The layers that lock a process in, by system calls through ctypes: nothing to install, nothing that needs root.
 
     layer           what it takes away
-    rlimits         memory, processor time, written bytes, open files, core dumps
+    rlimits         memory, processor time, written bytes, open files, processes, core dumps
     no_new_privs    gaining rights by running a program
     namespaces      the network, other users' rights, other processes' shared memory
     landlock        every path of the file system, TCP, signals to others
@@ -125,8 +125,13 @@ def landlock() -> int:
     return version if took else 0
 
 
-def limit_resources(memory_bytes: int, cpu_s: int) -> None:
-    """Bound this process; raising the bounds again is refused by seccomp."""
+def limit_resources(memory_bytes: int, cpu_s: int, threads: int = 1) -> None:
+    """Bound this process; raising the bounds again is refused by seccomp.
+
+    The bound on processes counts threads too, and those of the same person elsewhere: with decoder threads there is none.
+    """
+    if threads == 1:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     for kind, bound in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),

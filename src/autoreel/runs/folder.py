@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from autoreel.bounded import is_deep, read_bounded
 from autoreel.config import Config, Strict, dump_config, from_mapping, load_config
 from autoreel.errors import ConfigError, RunError, RunLockedError, translate_os_error
 from autoreel.runs.atomic import atomic_path, atomic_write_text, remove
@@ -337,14 +338,16 @@ def _load_manifest(path: Path) -> Manifest:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise RunError(f"{path} is damaged: it is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = read_bounded(path, MAX_MANIFEST_BYTES)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}; copy the run again, or train it again") from None
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError):
         raise RunError(f"{path} is damaged: it is not valid JSON; copy the run again, or train it again") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or is_deep(content):
         raise RunError(f"{path} is damaged: it is not a table; copy the run again, or train it again")
     return content
 
