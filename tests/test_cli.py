@@ -42,6 +42,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f" {name} " in shown
 
 
+def test_a_folder_that_was_removed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["doctor"]) == 2
+    assert told(capsys) == [
+        "autoreel: error: the folder you are in has been removed; go to another one with cd, and say it again"
+    ]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     import inspect

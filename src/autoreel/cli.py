@@ -92,7 +92,8 @@ def _check_folder() -> None:
     try:
         os.getcwd()
     except FileNotFoundError:
-        raise UsageError("the folder you are in has been removed; go to another one with cd, and say it again") from None
+        said = "the folder you are in has been removed; go to another one with cd, and say it again"
+        raise UsageError(said) from None
 
 
 class _Ended(KeyboardInterrupt):

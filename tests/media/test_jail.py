@@ -1,6 +1,9 @@
 """The jail holds. Every attack has a control that shows it would succeed outside."""
 
 import os
+import platform
+import re
+import struct
 import subprocess
 import sys
 import threading
@@ -16,10 +19,10 @@ import pytest
 from numpy.typing import NDArray
 
 from autoreel.errors import JailError, MediaError
-from autoreel.media import jail, reader
+from autoreel.media import jail, reader, sandbox
 from autoreel.media.decode import Limits, decode, first_frame, read_clip, read_sound
 from autoreel.media.limits import PassingError
-from autoreel.media.probe import probe
+from autoreel.media.probe import _checked, probe
 
 SOURCE = str(Path(jail.__file__).resolve().parents[2])
 
@@ -34,6 +37,7 @@ ATTACKS = {
     "UDP": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
     "UNIX socket": "socket.socket(socket.AF_UNIX)",
     "fork": "os.fork() or os._exit(0)",
+    "replace itself": "os.execv('/bin/sh', ['sh', '-c', 'printf succeeded'])",
     "run a program": "os.posix_spawn('/bin/true', ['true'], {})",
     "kill": "os.kill(os.getppid(), 0)",
     "raise a limit": "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
@@ -134,6 +138,8 @@ def test_names_that_look_like_addresses_are_names(
 
 
 def test_without_layers_files_are_refused(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert jail._is_closed({"seccomp": True}) and jail._is_closed({"landlock": True, "network_namespace": True})
+    assert not jail._is_closed({"landlock": "version 7", "network_namespace": False})  # UDP would be open
     bare: dict[str, bool | str] = {"rlimits": True, "landlock": False, "seccomp": False}
     monkeypatch.setattr(jail._zygote(), "layers", bare)
     monkeypatch.delenv(jail.UNSAFE_VARIABLE, raising=False)
@@ -238,6 +244,7 @@ def test_descriptors_do_not_leak(hostile: Path) -> None:
         {"shape": [-1, -32, 32, 3], "slot": 0, "times": [0.0]},
         {"shape": [True, 32, 32, 3], "slot": 0, "times": [0.0]},
         {"shape": "x", "slot": 0},
+        {"shape": [4, 2], "slot": 0, "times": 7},
         {},
     ],
 )
@@ -247,6 +254,112 @@ def test_a_taken_over_child_cannot_lie_about_sizes(header: dict[str, Any]) -> No
     job = jail._Job(jail._zygote(), 0, "pictures", {}, Limits(), 3 * 32 * 32)
     with mmap.mmap(-1, 2 * 3 * 32 * 32) as view, pytest.raises(MediaError, match="taken over"):
         job._copied(header, view)
+
+
+def read_through(data: bytes) -> dict[str, Any]:
+    """What the parent makes of a child that says these bytes."""
+    import socket
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    job = jail._Job(jail._zygote(), 0, "probe", {}, Limits(), 0)
+    with ours, theirs:
+        theirs.send(data)
+        return job._receive(ours, ours)
+
+
+@pytest.mark.parametrize("data", [b"[" * 60_000, b"[1]", b"\xff\xfe", b'{"a":' * 9000, b"9" * 60_000, b"null"])
+def test_a_taken_over_child_cannot_break_its_parent(data: bytes) -> None:
+    with pytest.raises(MediaError, match="taken over"):
+        read_through(data)
+
+
+INFO = {
+    "container": "mov", "codec": "h264", "width": 2, "height": 2, "rate": [25, 1], "duration_s": 1.0,
+    "rotation_deg": 0, "has_sound": False, "sound_rate_hz": None, "channels": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"width": float("inf")}, {"width": -1}, {"height": "2"}, {"rate": [1, 0]}, {"rate": []}, {"rate": 5},
+        {"duration_s": float("nan")}, {"duration_s": 10**400}, {"rotation_deg": float("inf")}, {"width": None},
+    ],
+)  # fmt: skip
+def test_a_taken_over_child_cannot_lie_about_what_a_file_is(lie: dict[str, Any]) -> None:
+    assert _checked(INFO, "x").width == 2
+    with pytest.raises(MediaError, match="taken over"):
+        _checked(INFO | lie, "x")
+
+
+def test_what_a_child_says_is_one_line_without_escapes() -> None:
+    assert jail._one_line("a\nb\x1b[2Jc\r") == "a b [2Jc "
+    assert len(jail._one_line("x" * 10_000)) == 500
+
+
+def decide(program: bytes, architecture: int, number: int, *arguments: int) -> int:
+    """What a classic BPF program answers to a system call; only the instructions that ours is made of."""
+    data = struct.pack("<IIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
+    code = list(struct.iter_unpack("=HBBI", program))
+    place, value = 0, 0
+    while True:
+        kind, if_true, if_false, constant = code[place]
+        place += 1
+        if kind == 0x20:
+            value = struct.unpack_from("<I", data, constant)[0]
+        elif kind == 0x06:
+            return int(constant)
+        else:
+            holds = {0x15: value == constant, 0x35: value >= constant, 0x45: bool(value & constant)}[kind]
+            place += if_true if holds else if_false
+
+
+ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
+# read, openat, socket, execve, connect, kill, ptrace, clone, clone3, mmap, mprotect, prctl, prlimit64, io_uring_setup
+NUMBERS = {
+    "x86_64": (0, 257, 41, 59, 42, 62, 101, 56, 435, 9, 10, 157, 302, 425),
+    "aarch64": (63, 56, 198, 221, 203, 129, 117, 220, 435, 222, 226, 167, 261, 425),
+}
+
+
+@pytest.mark.parametrize("machine", NUMBERS)
+def test_the_filter_decides_alike_on_every_architecture(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(sys, "platform", "linux")
+    program, audit = sandbox._filter_program(), sandbox._ARCHITECTURES[machine][0]
+
+    def answer(number: int, *arguments: int) -> int:
+        return decide(program, audit, number, *arguments)
+
+    numbers = NUMBERS[machine]
+    read, openat, sock, execve, connect, kill, ptrace, clone, clone3, mapping, protect, prctl, limit, ring = numbers
+    assert answer(read) == ALLOW
+    assert {answer(n) for n in (openat, sock, execve, connect, kill, ptrace, ring, 9999)} == {EPERM}
+    assert answer(clone, 0x00010000) == ALLOW and answer(clone, 17) == EPERM and answer(clone3) == ENOSYS
+    assert answer(mapping, 0, 4096, 3) == ALLOW and answer(mapping, 0, 4096, 7) == EPERM
+    assert answer(protect, 0, 4096, 1) == ALLOW and answer(protect, 0, 4096, 5) == EPERM
+    assert answer(prctl, 15) == ALLOW and answer(prctl, 4, 1) == EPERM
+    assert answer(limit, 0, 7, 0) == ALLOW
+    assert answer(limit, 0, 7, 4096) == EPERM and answer(limit, 0, 7, 1 << 32) == EPERM
+    assert decide(program, 0x40000003, read) == KILL  # another architecture's numbers, as 32-bit calls have
+    assert answer(0x40000000 + read) == KILL
+    others = {m for m in NUMBERS if m != machine}
+    assert all(decide(program, sandbox._ARCHITECTURES[m][0], read) == KILL for m in others)
+
+
+@pytest.mark.parametrize(
+    ("machine", "header", "prefix"),
+    [
+        ("x86_64", "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "__NR_"),
+        ("aarch64", "/usr/include/asm-generic/unistd.h", "__NR(?:3264)?_"),
+    ],
+)
+def test_the_numbers_are_the_kernels(machine: str, header: str, prefix: str) -> None:
+    if not Path(header).exists():
+        pytest.skip("the kernel's headers are not installed here")
+    found = dict(re.findall(rf"#define\s+{prefix}(\w+)\s+(\d+)", Path(header).read_text()))
+    calls = sandbox._ARCHITECTURES[machine][1]
+    assert {name: int(found.get(name, -1)) for name in calls} == calls
 
 
 def test_torch_is_never_in_the_child(hostile: Path) -> None:

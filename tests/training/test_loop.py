@@ -19,7 +19,7 @@ from tests.training.toy import StepClock, ToyStage, toy_config, train_toy
 from autoreel.errors import DivergedError, OutputError, StoppedError
 from autoreel.runs import RunFolder
 from autoreel.runs import weights as run_weights
-from autoreel.training import checkpoint
+from autoreel.training import checkpoint, loop
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, capture
 from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
@@ -177,6 +177,24 @@ def test_checkpoints_and_previews_come_in_their_rhythm(run: RunFolder) -> None:
     assert sorted(set(saved)) == [0, 10, 20, 30]
     shown = sorted(int(path.stem[-6:]) for path in run.path("samples").glob("*.txt"))
     assert shown == [5, 25, 40]
+
+
+def test_a_clock_that_stands_still_does_not_keep_it_from_saving(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MAX_UNSAVED_STEPS", 10)
+
+    def fail(step: int, loss: float) -> float:
+        if step == 25:
+            raise RuntimeError("the loader broke")
+        return loss
+
+    with pytest.raises(RuntimeError, match="the loader broke"):
+        run_stage(
+            ToyStage(fault=fail), run, Budget(steps=100), Lines(lambda line: None), threading.Event(), clock=lambda: 5.0
+        )
+    place = Checkpoints(run.path("checkpoints"), ToyStage(), print).load()
+    assert place is not None and place.step == 20
 
 
 def test_a_step_that_is_not_finite_changes_nothing(run: RunFolder) -> None:

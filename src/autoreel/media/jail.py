@@ -138,8 +138,8 @@ def run(
     zygote = _zygote()
     if not _is_closed(zygote.layers) and not is_unsafe_allowed():
         raise JailError(
-            "this machine offers neither seccomp nor Landlock with a network of its own, so media files cannot be opened "
-            "safely; use Linux 5.13 or newer, or say --unsafe-no-jail when you trust every file"
+            "this machine offers neither seccomp nor Landlock with a network of its own, so media files cannot be "
+            "opened safely; use Linux 5.13 or newer, or say --unsafe-no-jail when you trust every file"
         )
     descriptor = open_untrusted(path)
     try:

@@ -15,13 +15,13 @@ CONTAINERS = (
 )
 
 CODECS = (
-    "h264,hevc,vvc,libdav1d,vp8,vp9,libvpx-vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,h263,h263p,"
-    "flv,wmv1,wmv2,wmv3,vc1,theora,mjpeg,mjpegb,prores,dnxhd,dvvideo,svq1,svq3,rv40,cinepak,indeo3,ffv1,ffvhuff,huffyuv,"
-    "utvideo,magicyuv,qtrle,rpza,msvideo1,msrle,zmbv,rawvideo,gif,png,apng,webp,bmp,tiff,ppm,pgm,"
-    "aac,aac_latm,mp3float,mp3,mp2float,mp2,opus,libopus,vorbis,flac,alac,ac3,eac3,dca,truehd,wavpack,ape,wmav1,wmav2,"
-    "wmapro,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,pcm_alaw,"
-    "pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,"
-    "pcm_f64be,pcm_s16le_planar,pcm_dvd,pcm_bluray"
+    "h264,hevc,vvc,libdav1d,vp8,libvpx,vp9,libvpx-vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,msmpeg4v2,"
+    "msmpeg4,h263,h263p,flv,wmv1,wmv2,wmv3,vc1,theora,mjpeg,mjpegb,prores,dnxhd,dvvideo,svq1,svq3,rv40,cinepak,"
+    "indeo3,ffv1,ffvhuff,huffyuv,utvideo,magicyuv,qtrle,rpza,msvideo1,msrle,zmbv,rawvideo,gif,png,apng,webp,bmp,tiff,"
+    "ppm,pgm,aac,aac_latm,mp3float,mp3,mp2float,mp2,opus,libopus,vorbis,flac,alac,ac3,eac3,dca,truehd,wavpack,ape,"
+    "wmav1,wmav2,wmapro,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,"
+    "adpcm_swf,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,"
+    "pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_s16le_planar,pcm_dvd,pcm_bluray"
 )
 
 

@@ -128,7 +128,8 @@ def landlock() -> int:
 def limit_resources(memory_bytes: int, cpu_s: int, threads: int = 1) -> None:
     """Bound this process; raising the bounds again is refused by seccomp.
 
-    The bound on processes counts threads too, and those of the same person elsewhere: with decoder threads there is none.
+    The bound on processes counts threads too, and those of the same person elsewhere: with decoder threads there is
+    none.
     """
     if threads == 1:
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))

@@ -30,6 +30,7 @@ from autoreel.training.stage import NonFiniteError, Stage
 from autoreel.training.threads import ThreadWatch
 from autoreel.training.watch import MAX_REWINDS, Watch
 
+MAX_UNSAVED_STEPS = 5000  # a clock that stands still must not cost everything
 COST_SHARE = 0.05  # previews, and checkpoints, take at most this share of the time
 
 
@@ -108,7 +109,7 @@ def run_stage(
     place = place or Place(elapsed_s=setup_s)
     watch = Watch.from_state(place.watch) if place.watch else Watch()
     log = MetricsLog(run, stage.name, place.step)
-    step, first_step = place.step, place.step
+    step, first_step, saved_step = place.step, place.step, place.step
     started_s = clock() - place.elapsed_s
     first_elapsed_s = place.elapsed_s
     saving = Timer(rhythm.checkpoint_every_s, place.elapsed_s + rhythm.checkpoint_every_s)
@@ -119,9 +120,11 @@ def run_stage(
         return clock() - started_s
 
     def save() -> None:
+        nonlocal saved_step
         began_s = elapsed_s()
         checkpoints.save(Place(step, began_s, watch.state()))
         saving.done(began_s, elapsed_s())
+        saved_step = step
 
     def show() -> None:
         began_s = elapsed_s()
@@ -185,11 +188,12 @@ def run_stage(
                 go_back()
             if watch.troubled:
                 continue  # such a state is neither saved nor shown
-            if saving.due(elapsed_s()):
+            if saving.due(elapsed_s()) or step - saved_step >= MAX_UNSAVED_STEPS:
                 try:
                     save()
                 except OutputError as error:  # space may be made before the next one is due
                     saving.done(elapsed_s(), elapsed_s())
+                    saved_step = step
                     display.note(f"the state could not be saved, training goes on: {error}")
                 except DivergedError:
                     watch.trouble_since = step
