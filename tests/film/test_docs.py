@@ -11,10 +11,14 @@ from autoreel.film.checks import FIELDS_OF_VERB
 from autoreel.film.document import load_storyboard
 from autoreel.film.effects import EFFECTS
 from autoreel.film.kinds import Kind
-from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Title, TransitionKind
+from autoreel.film.storyboard import Canvas, Fade, Mix, Music, Shot, Storyboard, Title, TransitionKind, Voice
 
 PAGE = (Path(__file__).parents[2] / "docs" / "storyboard.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def _tables() -> list[str]:
+    return ["canvas", "opening", "ending", "music", "voices", "mix", "titles", "shots"]
 
 
 def _section(heading: str) -> str:
@@ -30,10 +34,11 @@ def test_the_examples_load(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("heading", "model"),
     [("## Top level", Storyboard), ("## `[canvas]`", Canvas), ("## `[opening]` and `[ending]`", Fade),
-     ("## Kinds of film", Kind), ("## `[music]`", Music), ("## `[[titles]]`", Title), ("## `[[shots]]`", Shot)],
+     ("## Kinds of film", Kind), ("## `[music]`", Music), ("## `[[voices]]`", Voice),
+     ("## `[mix]`", Mix), ("## `[[titles]]`", Title), ("## `[[shots]]`", Shot)],
 )  # fmt: skip
 def test_every_field_is_described(heading: str, model: type[BaseModel]) -> None:
-    tables = {"canvas", "opening", "ending", "music", "titles", "shots"} if model is Storyboard else set()
+    tables = {name for name in _tables() if model is Storyboard}
     section = _section(heading)
     described = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))))
     assert set(model.model_fields) - tables <= described
@@ -43,7 +48,7 @@ def test_every_field_is_described(heading: str, model: type[BaseModel]) -> None:
 
 def test_the_verbs_of_every_field() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", _section("## `[[shots]]`"), re.MULTILINE))
-    for field in ("label", "seed", "source", "in_s", "out_s", "color"):
+    for field in ("label", "seed", "source", "in_s", "out_s", "color", "volume_db"):
         assert set(rows[field].split(", ")) == {v for v, (a, b) in FIELDS_OF_VERB.items() if field in a + b}
 
 

@@ -35,8 +35,11 @@ def is_short_enough(count: int, size: tuple[int, int]) -> bool:
     return count * size[0] * size[1] * 3 <= MAX_GROUP_BYTES // GROUP
 
 
-def make_shots(run: FilmRun, wanted: Sequence[Wanted], takes: Takes) -> Generator[tuple[int, Frames], None, None]:
+def make_shots(
+    run: FilmRun, wanted: Sequence[Wanted], takes: Takes | None = None
+) -> Generator[tuple[int, Frames], None, None]:
     """Make shots in groups, or paint the takes that are there; yields the number and frames of each, in order."""
+    takes = takes or {}
     for group in _groups(wanted, takes):
         frames = painted(run, takes, group[0].label, group[0].seed, group[0].count) if len(group) == 1 else None
         if frames is not None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from autoreel.config import nearest
 from autoreel.errors import ConfigError
 from autoreel.film.effects import EFFECTS
-from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Title, Transition
+from autoreel.film.storyboard import Canvas, Fade, Mix, Music, Shot, Storyboard, Title, Transition, Voice
 
 # What each verb takes besides length, transition and effects.   needs | may have
 FIELDS_OF_VERB: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -18,15 +18,15 @@ FIELDS_OF_VERB: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "continue": (("source",), ("label", "seed", "in_s", "out_s")),
     "animate": (("source",), ("label", "seed", "in_s")),
     "rebuild": (("source",), ("in_s", "out_s")),
-    "material": (("source",), ("in_s", "out_s")),
+    "material": (("source",), ("in_s", "out_s", "volume_db")),
     "still": (("source",), ("in_s",)),
     "card": ((), ("color",)),
 }
-_OWN_FIELDS = ("label", "seed", "source", "in_s", "out_s", "color")
+_OWN_FIELDS = ("label", "seed", "source", "in_s", "out_s", "color", "volume_db")
 _NO_TABLE: Mapping[str, Any] = {}  # stands where something else than a table was written
 _TABLES: dict[str, type[BaseModel]] = {
-    "canvas": Canvas, "opening": Fade, "ending": Fade, "music": Music,
-    "titles": Title, "shots": Shot, "transition": Transition,
+    "canvas": Canvas, "opening": Fade, "ending": Fade, "music": Music, "mix": Mix,
+    "voices": Voice, "titles": Title, "shots": Shot, "transition": Transition,
 }
 
 
@@ -58,6 +58,8 @@ def problems_between(values: Mapping[str, Any]) -> list[str]:
         problems += _problems_of_shot(f"shot {index + 1}", shot)
         if shot.get("beats") is not None and not has_tempo:
             problems.append(f"shot {index + 1}: 'beats' needs [music] or 'tempo_bpm' to count by")
+    for index, voice in enumerate(_entries(values.get("voices"))):
+        problems += _problems_of_span(f"voice {index + 1}", voice)
     if shots and shots[0].get("transition") is not None:
         problems.append("shot 1: 'transition' has no shot before it; use [opening] to fade in")
     has_run = values.get("run") is not None
@@ -84,16 +86,22 @@ def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:
             if shot.get(key) is not None and key not in needed + optional:
                 users = ", ".join(v for v, (a, b) in FIELDS_OF_VERB.items() if key in a + b)
                 problems.append(f"{name}: '{key}' has no meaning for verb '{verb}'; it belongs to: {users}")
-    start, end = _number(shot.get("in_s"), 0.0), _number(shot.get("out_s"), float("inf"))
-    if end <= start:
-        problems.append(f"{name}: 'out_s' is {end:g}; it must lie after 'in_s' ({start:g})")
+    problems += _problems_of_span(name, shot)
     transition = shot.get("transition")
     if isinstance(transition, Mapping) and transition.get("color") is not None and transition.get("kind") != "dip":
         problems.append(f"{name}: transition: 'color' belongs to kind 'dip' only")
     names = [e.get("name") for e in _entries(shot.get("effects"))]
+    if shot.get("volume_db") is not None and {"reverse", "speed"} & {n for n in names if isinstance(n, str)}:
+        problems.append(f"{name}: 'volume_db' lets the clip's own sound be heard, which effects on time do not change; "
+                        "leave out one of them")
     problems += [f"{name}: effect '{twice}' stands twice; keep one of them"
                  for twice in ("reverse", "speed") if names.count(twice) > 1]
     return problems
+
+
+def _problems_of_span(name: str, entry: Mapping[str, Any]) -> list[str]:
+    start, end = _number(entry.get("in_s"), 0.0), _number(entry.get("out_s"), float("inf"))
+    return [f"{name}: 'out_s' is {end:g}; it must lie after 'in_s' ({start:g})"] if end <= start else []
 
 
 def _number(value: Any, otherwise: float) -> float:
@@ -146,7 +154,7 @@ def _place(loc: tuple[Any, ...]) -> tuple[str, str]:
     """('shots', 2, 'effects', 0, 'grain', 'size') -> 'shot 3: effect 1 (grain): ', 'size'."""
     words: list[str] = []
     key = ""
-    singular = {"shots": "shot", "titles": "title", "effects": "effect"}
+    singular = {"shots": "shot", "titles": "title", "effects": "effect", "voices": "voice"}
     for i, part in enumerate(loc):
         last = i == len(loc) - 1
         if isinstance(part, int):

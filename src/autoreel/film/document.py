@@ -115,10 +115,11 @@ def storyboard_text(storyboard: Storyboard, path: Path) -> str:
     values = plain_values(storyboard, path.absolute().parent)
     lines = [_HEAD.format(name=path.name)]
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    lists = {key: values[key] for key in ("titles", "shots") if values.get(key)}
+    lists = {key: values[key] for key in ("voices", "titles", "shots") if values.get(key)}
     lines += [f"{key} = {_inline(value)}\n" for key, value in values.items() if key not in tables and key not in lists
               and value != []]
     lines += [f"\n[{key}]\n{_fields(table)}" for key, table in tables.items()]
+    lines += [f"\n[[voices]]\n{_fields(voice)}" for voice in lists.get("voices", [])]
     lines += [f"\n[[titles]]\n{_fields(title)}" for title in lists.get("titles", [])]
     start: Fraction | None = Fraction(0)
     for number, shot in enumerate(lists["shots"], start=1):

@@ -11,6 +11,7 @@ from autoreel.errors import ConfigError, OutputError
 from autoreel.film.document import beside, is_record
 from autoreel.film.storyboard import Shot, Storyboard
 from autoreel.generation.clips import what_would_be_lost
+from autoreel.media.probe import probe
 
 if TYPE_CHECKING:
     from autoreel.film.sources import FilmRun
@@ -32,6 +33,8 @@ def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> No
         problems += [f"shot {number}: {text}" for text in _problems_of(shot, run)]
     if storyboard.music is not None:
         problems += [f"[music]: {text}" for text in _missing("file", storyboard.music.file)]
+    for number, voice in enumerate(storyboard.voices, start=1):
+        problems += [f"voice {number}: {text}" for text in _missing("file", voice.file)]
     for number, title in enumerate(storyboard.titles, start=1):
         if title.font is not None:
             problems += [f"title {number}: {text}" for text in _missing("font", title.font)]
@@ -72,7 +75,8 @@ def inputs_of(storyboard: Storyboard) -> list[Path]:
     """The files that a storyboard names."""
     music = [storyboard.music.file] if storyboard.music is not None else []
     return [Path(name) for name in (
-        *(shot.source for shot in storyboard.shots), *music, *(title.font for title in storyboard.titles)
+        *(shot.source for shot in storyboard.shots), *music, *(voice.file for voice in storyboard.voices),
+        *(title.font for title in storyboard.titles),
     ) if name is not None]  # fmt: skip
 
 
@@ -81,6 +85,8 @@ def _problems_of(shot: Shot, run: FilmRun | None) -> list[str]:
     if shot.label is not None and run is not None and shot.label not in run.labels:
         known = nearest(shot.label, list(run.labels)) if run.labels else "; the run knows no labels, leave it out"
         problems.append(f"'label' is '{shot.label}'{known}")
+    if not problems and shot.volume_db is not None and not probe(Path(str(shot.source))).has_sound:
+        problems.append(f"'volume_db' is {shot.volume_db:g}, but {shot.source} has no sound; leave it out")
     return problems
 
 

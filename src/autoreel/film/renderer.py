@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from autoreel.clip import Sound
 from autoreel.errors import ConfigError
 from autoreel.film import provenance
 from autoreel.film.ahead import ahead
@@ -28,16 +27,16 @@ from autoreel.film.composer import Composer
 from autoreel.film.document import beside, load_storyboard
 from autoreel.film.layout import Layout, lay_out
 from autoreel.film.preflight import check_places, check_sources
+from autoreel.film.soundtrack import soundtrack
 from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import Storyboard, Title, needs_run
 from autoreel.film.takes import Takes
 from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
-from autoreel.media.sound import fit, level
+from autoreel.media.sound import fit
 from autoreel.media.titles import TitleLayer, overlay, render_title
 
 Report = Callable[[str], None]
-SOUND_RATE_HZ = 48_000
 BEAT_RATE_HZ = 22_050
 REPORT_EVERY_S = 2.0
 FRAMES_AHEAD = 24  # composed before the encoder asks for them
@@ -117,8 +116,8 @@ def render(
     stop = threading.Event()
     with ExitStack() as stack:
         if run is not None and wanted:
-            composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes or {}), SHOTS_AHEAD, stop))
-        sound = _sound(board, layout)
+            composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes), SHOTS_AHEAD, stop))
+        sound = soundtrack(board, layout)
         writer = stack.enter_context(
             VideoWriter(out, size, canvas.rate, sound=sound, metadata=provenance.metadata(board))
         )
@@ -162,21 +161,6 @@ def _beats_s(board: Storyboard) -> list[float]:
     most_s = sum(shot.length_s if shot.length_s is not None else 1.5 * (shot.beats or 1) for shot in board.shots)
     beats = read_beats(Path(board.music.file), board.music.start_s, most_s)
     return [float(at) for at in beats.times_s]
-
-
-def _sound(board: Storyboard, layout: Layout) -> Sound | None:
-    """The music, cut or repeated to the film's length, faded and levelled."""
-    music = board.music
-    if music is None:
-        return None
-    length_s = float(layout.num_frames / layout.rate)
-    sound = read_sound(
-        Path(music.file), sample_rate_hz=SOUND_RATE_HZ, channels=2, start_s=music.start_s,
-        end_s=music.start_s + length_s,
-    )  # fmt: skip
-    share = min(1.0, length_s / max(1e-9, music.fade_in_s + music.fade_out_s))
-    fitted = fit(sound, length_s, music.fade_in_s * share, music.fade_out_s * share)
-    return level(fitted, music.loudness_lufs)
 
 
 class _Titles:

@@ -62,6 +62,8 @@ Rate = Annotated[InstanceOf[Fraction], BeforeValidator(_as_rate), PlainSerialize
 Color = Annotated[str, BeforeValidator(_as_color)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Length = Annotated[float, Field(gt=0, le=36_000)]
+Volume = Annotated[float, Field(ge=-60, le=24)]  # dB
+Loudness = Annotated[float, Field(ge=-40, le=-5)]
 Place = Annotated[float, Field(ge=0, le=36_000)]
 FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
@@ -103,6 +105,7 @@ class Shot(Strict):
     in_s: Place | None = None
     out_s: Place | None = None
     color: Color | None = None
+    volume_db: Volume | None = None
     transition: Transition | None = None
     effects: tuple[Effect, ...] = ()
 
@@ -121,13 +124,32 @@ class Title(Strict):
 
 
 class Music(Strict):
-    """The sound under the film."""
+    """The music under the film."""
 
     file: FilePath
     start_s: Place = 0.0
     fade_in_s: Annotated[float, Field(ge=0, le=60)] = 0.05
     fade_out_s: Annotated[float, Field(ge=0, le=60)] = 2.0
-    loudness_lufs: Annotated[float, Field(ge=-40, le=-5)] = -14.0
+    volume_db: Volume = 0.0
+    loudness_lufs: Loudness = -14.0
+
+
+class Voice(Strict):
+    """Somebody who speaks over the film, or any other sound at a place in it."""
+
+    file: FilePath
+    start_s: Place = 0.0
+    in_s: Place = 0.0
+    out_s: Place | None = None
+    volume_db: Volume = 0.0
+
+
+class Mix(Strict):
+    """How the film's sounds come together."""
+
+    loudness_lufs: Loudness | None = None  # that of [music] when left out
+    duck_db: Annotated[float, Field(ge=0, le=40)] = 10.0
+    duck_fade_s: Annotated[float, Field(ge=0.05, le=5)] = 0.4
 
 
 class Storyboard(Strict):
@@ -140,6 +162,8 @@ class Storyboard(Strict):
     opening: Fade | None = None
     ending: Fade | None = None
     music: Music | None = None
+    mix: Mix | None = None
+    voices: Annotated[tuple[Voice, ...], Field(max_length=1000)] = ()
     titles: Annotated[tuple[Title, ...], Field(max_length=1000)] = ()
     shots: Annotated[tuple[Shot, ...], Field(min_length=1, max_length=10_000)]
 
@@ -171,7 +195,7 @@ def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
         return [entry(item, *keys) for item in items] if isinstance(items, list | tuple) else items
 
     changed = entry(values, "run")
-    for key, keys in (("shots", ("source",)), ("titles", ("font",))):
+    for key, keys in (("shots", ("source",)), ("titles", ("font",)), ("voices", ("file",))):
         if key in changed:
             changed[key] = entries(changed[key], *keys)
     if "music" in changed:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from autoreel.clip import Frames, Sound
 from autoreel.errors import translate_os_error
 from autoreel.media.sound import resample
+from autoreel.media.tracks import Reader, SoundStream
 
 CONTAINER_SUFFIXES: dict[str, tuple[str, ...]] = {
     ".mp4": ("h264",), ".m4v": ("h264",), ".mov": ("h264",), ".mkv": ("h264", "vp9"), ".webm": ("vp9",),
@@ -36,13 +37,13 @@ class ContainerSink:
         size: (height, width) of the pictures.
         rate: pictures per second.
         factor: the encoder's constant rate factor.
-        sound: what is heard; made as long as the pictures.
+        sound: what is heard; made as long as the pictures. A stream has a rate that the file's format knows.
         metadata: title, comment and the like.
     """
 
     def __init__(
         self, part: Path, final: Path, codec: str, size: tuple[int, int], rate: Fraction, factor: int,
-        sound: Sound | None, metadata: Mapping[str, str],
+        sound: Sound | SoundStream | None, metadata: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._final, self._rate = final, rate
         self._num_frames = 0
@@ -123,11 +124,13 @@ class ContainerSink:
 class _SoundTrack:
     """Encodes sound in step with the pictures, so that the file is interleaved and memory stays small."""
 
-    def __init__(self, container: Any, sound: Sound, codec: str) -> None:
-        if codec == "libopus" or sound.sample_rate_hz not in _AAC_RATES:
-            sound = resample(sound, 48000)
-        self._container, self._sound = container, sound
-        channels = sound.samples.shape[1]
+    def __init__(self, container: Any, sound: Sound | SoundStream, codec: str) -> None:
+        if isinstance(sound, Sound):
+            if codec == "libopus" or sound.sample_rate_hz not in _AAC_RATES:
+                sound = resample(sound, 48000)
+            sound = SoundStream(iter([sound.samples]), sound.sample_rate_hz, sound.samples.shape[1])
+        self._container, self._rate_hz, self._channels = container, sound.sample_rate_hz, sound.channels
+        self._reader, channels = Reader(sound.blocks), sound.channels
         self._layout = "mono" if channels == 1 else "stereo"
         self._stream = container.add_stream(codec, rate=sound.sample_rate_hz, layout=self._layout)
         self._stream.bit_rate = 96000 * channels
@@ -136,22 +139,24 @@ class _SoundTrack:
     def write_until(self, time_s: Fraction) -> None:
         """Encode whole blocks that end before a time."""
         size = 1024
-        while (self._position + size) <= int(time_s * self._sound.sample_rate_hz):
+        while (self._position + size) <= int(time_s * self._rate_hz):
             self._encode(size)
 
     def finish(self, time_s: Fraction) -> None:
         """Encode up to exactly this time; silence where the sound has ended."""
         self.write_until(time_s)
-        rest = round(time_s * self._sound.sample_rate_hz) - self._position
+        rest = round(time_s * self._rate_hz) - self._position
         if rest > 0:
             self._encode(rest)
+        self._reader.close()
         self._container.mux(self._stream.encode(None))
 
     def _encode(self, size: int) -> None:
-        rate = self._sound.sample_rate_hz
-        block = self._sound.samples[self._position : self._position + size]
+        rate = self._rate_hz
+        block = self._reader.take(size)
         if len(block) < size:
-            block = np.pad(block, ((0, size - len(block)), (0, 0)))
+            silence = np.zeros((size - len(block), self._channels), np.float32)
+            block = np.concatenate([block, silence]) if len(block) else silence
         planes = np.ascontiguousarray(np.clip(block, -1, 1).T, np.float32)
         frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=self._layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, self._position, Fraction(1, rate)

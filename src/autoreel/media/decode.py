@@ -20,7 +20,7 @@ from autoreel.media.probe import probe
 
 __all__ = [
     "IMAGE_SUFFIXES", "MEDIA_SUFFIXES", "SOUND_SUFFIXES", "FrameChunk", "Limits", "decode", "decode_images",
-    "first_frame", "read_clip", "read_sound",
+    "first_frame", "read_clip", "read_sound", "sound_blocks",
 ]  # fmt: skip
 
 MEDIA_SUFFIXES = frozenset({
@@ -228,12 +228,22 @@ def read_sound(
         MediaError: no sound, or damaged.
         JailError: this machine has no jail.
     """
+    blocks = list(sound_blocks(path, sample_rate_hz, channels, start_s, end_s, limits))
+    if not blocks:
+        raise MediaError(f"{jail.show(path)}: it has no sound from {start_s} s on")
+    return Sound(np.concatenate(blocks), sample_rate_hz)
+
+
+def sound_blocks(
+    path: str | os.PathLike[str], sample_rate_hz: int = 48000, channels: int = 2, start_s: float = 0.0,
+    end_s: float | None = None, limits: Limits | None = None,
+) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+    """`read_sound` as blocks (n, channels) that follow each other, in memory that does not grow; none is no error."""
     limits = limits or Limits()
     if not 8000 <= sample_rate_hz <= 192000 or channels not in (1, 2):
         raise UsageError(f"{sample_rate_hz} Hz in {channels} channels; give 8000 to 192000 Hz in 1 or 2")
     _check(None, None, start_s, end_s, limits)
     request = {"sample_rate_hz": sample_rate_hz, "channels": channels, "start_s": start_s, "end_s": end_s}
-    blocks: list[NDArray[np.float32]] = []
     num_samples = 0
     for found in jail.run(path, "sound", request, limits, 1 << 20):
         if not isinstance(found, jail.Chunk) or found.array.ndim != 2 or found.array.shape[1] != channels:
@@ -241,7 +251,4 @@ def read_sound(
         num_samples += len(found.array)
         if num_samples > (limits.max_duration_s + 1) * sample_rate_hz:
             raise MediaError(f"{jail.show(path)}: its sound is longer than {limits.max_duration_s:g} s")
-        blocks.append(found.array)
-    if not blocks:
-        raise MediaError(f"{jail.show(path)}: it has no sound from {start_s} s on")
-    return Sound(np.concatenate(blocks), sample_rate_hz)
+        yield found.array

@@ -24,6 +24,7 @@ from autoreel.clip import Frames, Sound
 from autoreel.errors import UsageError
 from autoreel.media.containers import CONTAINER_SUFFIXES, ContainerSink
 from autoreel.media.stills import GifSink, PngSink
+from autoreel.media.tracks import SoundStream
 from autoreel.runs import atomic_path
 
 Quality = Literal["draft", "good", "best"]
@@ -57,7 +58,8 @@ class VideoWriter:
         size: (height, width) in pixels; H.264 has even sizes only, an odd one repeats its last row or column.
         rate: pictures per second.
         quality: `draft`, `good`, `best`, or the encoder's own constant rate factor (H.264 0 to 51, VP9 0 to 63).
-        sound: cut or padded with silence to the length of the pictures; GIF and PNG files hold none and leave it out.
+        sound: whole, or at 48000 Hz as it is made; cut or padded with silence to the length of the pictures; GIF and
+            PNG files hold none and leave it out.
         metadata: title, artist, album, comment, description, date, genre, copyright, composer.
         codec: `auto`, `h264` or `vp9`.
 
@@ -68,7 +70,7 @@ class VideoWriter:
 
     def __init__(
         self, path: str | Path, size: tuple[int, int], rate: Fraction | int, *, quality: Quality | int = "good",
-        sound: Sound | None = None, metadata: Mapping[str, str] | None = None,
+        sound: Sound | SoundStream | None = None, metadata: Mapping[str, str] | None = None,
         codec: Literal["auto", "h264", "vp9"] = "auto",
     ) -> None:  # fmt: skip
         self.path = Path(path)

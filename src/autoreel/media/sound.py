@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,7 @@ def loudness_lufs(sound: Sound) -> float:
         LUFS; minus infinity for silence or less than one block.
     """
     step = round(0.1 * sound.sample_rate_hz)
-    sums = _energy_per_step(sound, step)
+    sums = k_weighted_energy(sound, step)
     if len(sums) < 4:
         return -math.inf
     power = np.convolve(sums, np.ones(4), "valid") / (4 * step)  # equation 2, left and right weigh 1
@@ -149,8 +150,15 @@ def loudness_lufs(sound: Sound) -> float:
     return -0.691 + 10 * math.log10(kept.mean()) if len(kept) else -math.inf
 
 
-def _energy_per_step(sound: Sound, step: int) -> NDArray[np.float64]:
+def k_weighted_energy(
+    sound: Sound, step: int, first_sample: int = 0, last_sample: int | None = None
+) -> NDArray[np.float64]:
     """Sum of squares over both channels of every whole step, after the two filters of BS.1770 annex 1.
+
+    Args:
+        sound: what is measured, and what surrounds it.
+        step: samples.
+        first_sample, last_sample: only the steps between these.
 
     Filtered by FFT in pieces. The filters forget within a quarter of a second (the lower one is a critically damped
     38 Hz), so half a second before each piece and a quarter after it make the pieces equal to the whole.
@@ -159,19 +167,26 @@ def _energy_per_step(sound: Sound, step: int) -> NDArray[np.float64]:
     length = 1 << math.ceil(math.log2(2.5 * rate))
     before, after = rate // 2, rate // 4
     take = (length - before - after) // step * step
-    z = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)  # one sample of delay at each frequency
-    response = np.ones_like(z)
-    for b, a in (_shelf(rate), _high_pass(rate)):
-        response *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
-    total = len(sound.samples) // step * step
+    response = _k_response(rate, length)
+    stop = len(sound.samples) if last_sample is None else last_sample
+    total = first_sample + (stop - first_sample) // step * step
     sums: list[NDArray[np.float64]] = []
-    for begin in range(0, total, take):
+    for begin in range(first_sample, total, take):
         end = min(total, begin + take)
         first = max(0, begin - before)
         spectrum = np.fft.rfft(sound.samples[first:end].astype(np.float64), length, axis=0)
         filtered = np.fft.irfft(spectrum * response[:, None], length, axis=0)[begin - first : end - first]
         sums.append((filtered**2).sum(axis=1).reshape(-1, step).sum(axis=1))
     return np.concatenate(sums) if sums else np.zeros(0)
+
+
+@lru_cache(maxsize=4)
+def _k_response(rate: int, length: int) -> NDArray[np.complex128]:
+    z = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)  # one sample of delay at each frequency
+    response = np.ones_like(z)
+    for b, a in (_shelf(rate), _high_pass(rate)):
+        response *= np.polyval(b[::-1], z) / np.polyval(a[::-1], z)
+    return np.asarray(response, np.complex128)
 
 
 def _shelf(rate: int) -> tuple[list[float], list[float]]:
