@@ -67,6 +67,20 @@ class CodecConfig(Strict):
         return self
 
 
+class PretrainedConfig(Strict):
+    """A codec that somebody else trained, used instead of our own. See models/pretrained.py.
+
+    The strides and channels are those of the model; `autoreel train --codec` finds them out.
+    """
+
+    source: Annotated[str, Field(pattern=r"^diffusers:.+")]  # a folder, or a name on the hub
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of its config and weights
+    temporal_stride: Annotated[int, Field(ge=1, le=64)]
+    spatial_stride: Annotated[int, Field(ge=1, le=128)]
+    latent_channels: Annotated[int, Field(ge=1, le=1024)]
+    odd_only: bool = False  # it decodes odd numbers of latent frames as they were encoded, and even ones otherwise
+
+
 class DiscriminatorConfig(Strict):
     """The discriminator that keeps pictures sharp."""
 
@@ -141,6 +155,7 @@ class TrainingConfig(Strict):
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
     preview_every_s: Annotated[float, Field(gt=0)] = 60.0
     threads: Annotated[int, Field(ge=0)] = 0  # 0: measured
+    start: Annotated[str, Field(min_length=1)] = "auto"  # what the codec starts from: see training/start.py
 
 
 class Config(Strict):
@@ -153,6 +168,13 @@ class Config(Strict):
     objective: ObjectiveConfig = ObjectiveConfig()
     prior: PriorConfig = PriorConfig()
     training: TrainingConfig = TrainingConfig()
+    pretrained: PretrainedConfig | None = None  # then `codec` and its training are not used
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Frames and pixels in a latent position, of the codec in use."""
+        codec = self.pretrained or self.codec
+        return codec.temporal_stride, codec.spatial_stride
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -177,7 +199,7 @@ class Config(Strict):
             yield "'discriminator.sees_original' is true: what the family gan makes has no original"
 
     def _size_problems(self) -> Iterator[str]:
-        stride, patch = self.codec.spatial_stride, self.prior.patch
+        stride, patch = self.strides[1], self.prior.patch
         for side in ("height", "width"):
             pixels = getattr(self.data, side)
             if pixels % stride:

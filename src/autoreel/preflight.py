@@ -246,6 +246,29 @@ def check_wishes(preset: str, config: Path | None) -> list[AutoreelError]:
     return problems
 
 
+def check_start(start: str | None, codec: str | None) -> list[AutoreelError]:
+    """What the codec is to start from is there, or the pretrained codec that is to be used.
+
+    Args:
+        start: "scratch", "starter", or the folder of a run or a codec.
+        codec: "diffusers:FOLDER" or "diffusers:NAME".
+    """
+    from autoreel.training.start import WORDS, codec_config_at
+
+    if start is not None and codec is not None:
+        return [UsageError("--from is what a codec of its own starts from, --codec one that is trained; give one")]
+    try:
+        if start is not None and start not in WORDS:
+            codec_config_at(Path(start))
+        if codec is not None:
+            from autoreel.models.pretrained import locate
+
+            locate(codec)
+    except AutoreelError as error:
+        return [error]
+    return []
+
+
 def _holds_any(folder: Path, suffixes: frozenset[str]) -> bool:
     looked_at = 0
     for _, _, names in os.walk(folder):

@@ -40,6 +40,8 @@ def film(
     fps: float | None = None,
     run: RunFolderPath = None,
     config: Path | None = None,
+    from_: str | None = None,
+    codec: str | None = None,
     sample: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
 ) -> None:
@@ -62,6 +64,9 @@ def film(
         fps: Frames per second; the footage's own when left out.
         run: Folder of the model, to choose its place or to use one again.
         config: A config file instead of a preset.
+        from_: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
+            when left out, where there is one for this size.
+        codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         sample: Use footage and music that the program makes itself.
         device: Where to compute.
     """
@@ -71,6 +76,7 @@ def film(
         _film_again(footage[0], out, device, {
             "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
             "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
+            "--from": from_, "--codec": codec,
             "--sample": sample or None,
         })  # fmt: skip
         return
@@ -82,7 +88,7 @@ def film(
     length_s = parsed(problems, film_length_s, length or "60s")
     amount = parsed(problems, parse_budget, budget or "20m")
     problems += preflight.check_footage(footage) + preflight.check_wishes(preset, config)
-    problems += preflight.check_training(fps, seed)
+    problems += preflight.check_training(fps, seed) + preflight.check_start(from_, codec)
     problems += preflight.check_music(music, length_s) if music is not None else []
     problems += preflight.check_title(title) if title is not None else []
     problems += preflight.check_film(target, [*footage, *(path for path in (music, config) if path is not None)])
@@ -94,8 +100,8 @@ def film(
 
     commission = Commission(
         sources=footage, out=target, run=run, length_s=length_s if length is not None else None, budget=amount,
-        music=music, title=title, kind=kind, wishes=wishes_of(preset, config, fit, fps, None), seed=seed, sample=sample,
-        device=device,
+        music=music, title=title, kind=kind, wishes=wishes_of(preset, config, fit, fps, None, from_, codec), seed=seed,
+        sample=sample, device=device,
     )  # fmt: skip
     made = carry_out(commission, report=note, bars=True)
     note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")

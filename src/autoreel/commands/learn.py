@@ -65,6 +65,8 @@ def train(
     fit: Fit | None = None,
     fps: float | None = None,
     seed: int | None = None,
+    from_: str | None = None,
+    codec: str | None = None,
     device: Device = "auto",
 ) -> None:
     """Train a model. The same command goes on where it was stopped.
@@ -83,6 +85,9 @@ def train(
         fit: What to do with footage of another shape: crop, or letterbox.
         fps: Frames per second; the footage's own when left out.
         seed: Of the training.
+        from_: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
+            when left out, where there is one for this size.
+        codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         device: Where to compute.
     """
     from autoreel import preflight
@@ -94,7 +99,7 @@ def train(
     if not footage and not is_prepared:
         problems.append(UsageError("give a folder of footage, or one that `autoreel prepare` made"))
     problems += preflight.check_wishes(preset, config) + preflight.check_folder(run)
-    problems += preflight.check_training(fps, seed)
+    problems += preflight.check_training(fps, seed) + preflight.check_start(from_, codec)
     amount = parsed(problems, parse_budget, f"{steps} steps" if steps is not None else budget)
     preflight.insist(problems)
     assert amount is not None  # or there would have been a problem
@@ -102,7 +107,7 @@ def train(
     from autoreel.training.train import begin
     from autoreel.training.train import train as train_run
 
-    wishes = wishes_of(preset, config, fit, fps, seed, family, backbone, discriminator)
+    wishes = wishes_of(preset, config, fit, fps, seed, from_, codec, family, backbone, discriminator)
     if is_prepared and store_path is not None:
         store = FootageStore.open(store_path)
         folder = open_run(run, wishes, amount, data=store.config, device=device, report=note)

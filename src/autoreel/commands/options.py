@@ -56,12 +56,13 @@ def parse_budget(text: str) -> Budget:
 
 
 def wishes_of(
-    preset: str, config: Path | None, fit: Fit | None, fps: float | None, seed: int | None,
-    family: Family | None = None, backbone: Backbone | None = None, discriminator: Judge | None = None,
+    preset: str, config: Path | None, fit: Fit | None, fps: float | None, seed: int | None, start: str | None = None,
+    codec: str | None = None, family: Family | None = None, backbone: Backbone | None = None,
+    discriminator: Judge | None = None,
 ) -> Wishes:  # fmt: skip
     from autoreel.training.begin import Wishes
 
     return Wishes(
-        preset=preset, config=config, fit=fit, fps=fps, seed=seed,
+        preset=preset, config=config, fit=fit, fps=fps, seed=seed, start=start, codec=codec,
         family=family, backbone=backbone, discriminator=discriminator,
     )  # fmt: skip

@@ -30,9 +30,10 @@ from autoreel.generation.sampler import Solver
 from autoreel.generation.timeline import NO_LABEL, Timeline
 from autoreel.media.geometry import Fit, Orientation, plan
 from autoreel.models.blocks import Cache
-from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, choose_device, matrix_dtype
+from autoreel.models.opening import open_codec
 from autoreel.models.prior import Prior
+from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder, layout_of
 
 Latents = NDArray[np.float32]
@@ -75,7 +76,7 @@ class Run:
     def __init__(
         self,
         config: Config,
-        codec: Codec,
+        codec: VideoCodec,
         prior: Prior | None,
         labels: Sequence[str],
         size: tuple[int, int],
@@ -107,8 +108,7 @@ class Run:
         manifest, config = folder.manifest, folder.config
         if manifest.size is None or manifest.rate is None:
             raise RunError(f"{path} was not trained yet; run `autoreel train` on it")
-        codec = Codec(config.codec)
-        codec.load_state_dict(folder.load_weights("codec.safetensors", layout_of(codec.state_dict())))
+        codec = open_codec(folder)
         prior, no_prior = None, "this run's prior is not trained yet"
         if "prior.safetensors" in manifest.weights and not _belong_together(folder):
             no_prior = "this run's prior was trained with another codec than the one that is there now"

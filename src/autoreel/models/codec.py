@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -28,11 +29,13 @@ from autoreel.config import CodecConfig
 from autoreel.errors import UsageError
 from autoreel.models.attention import AttentionBlock, WindowAttention
 from autoreel.models.blocks import Blocks, Cache, Conv, Down, ResBlock, TemporalShift, Up
+from autoreel.models.video_codec import VideoCodec
 
 # Matrices inside the blocks and between them, by the ends of their names.
 MATRICES = (
     "conv1.weight", "conv2.weight", "conv.weight", "qkv.weight", "out.weight", "widen.weight", "narrow.weight",
 )  # fmt: skip
+ACTIVATIONS = 6  # tensors of the widest stage that are alive at once, about
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ class LinearPath(nn.Module):
         return F.pixel_shuffle(blocks.permute(0, 3, 1, 2), self.stride)
 
 
-class Codec(nn.Module):
+class Codec(VideoCodec):
     """The video autoencoder.
 
     Args:
@@ -281,13 +284,35 @@ class Codec(nn.Module):
         """The weight matrices inside and between the blocks (an optimizer for matrices may treat them apart)."""
         return [parameter for name, parameter in self.named_parameters() if name.endswith(MATRICES)]
 
-    def normalise(self, latent: Tensor) -> Tensor:
-        """To mean zero and deviation one per channel: what the prior sees."""
-        return (latent - self.latent_mean.view(-1, 1, 1, 1)) / self.latent_deviation.view(-1, 1, 1, 1)
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Codec:
+        """Load a folder that `save_pretrained` or `autoreel export` wrote.
 
-    def denormalise(self, latent: Tensor) -> Tensor:
-        """Back from the prior's values to the decoder's."""
-        return latent * self.latent_deviation.view(-1, 1, 1, 1) + self.latent_mean.view(-1, 1, 1, 1)
+
+        Raises:
+            RunError: absent, damaged, or another model.
+        """
+        from autoreel.models.stored import load_codec
+
+        return load_codec(Path(folder))
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write config.json, safetensors and a model card.
+
+        Args:
+            folder: absent or empty.
+            dtype: of the weights: float32, float16 or bfloat16.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        from autoreel.models.stored import save_codec
+
+        save_codec(self, Path(folder), dtype=dtype)
+
+    def working_bytes(self, height: int, width: int, groups: int) -> int:
+        """See `VideoCodec.working_bytes`: the widest tensors are those at half the size."""
+        return 4 * ACTIVATIONS * (self.config.widths[0] + 12 * self.temporal_stride) * groups * height * width // 4
 
 
 def fill_first_group(video: Tensor, t: int) -> Tensor:

@@ -11,13 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoreel.config import PRESETS, Config, DataConfig, from_mapping, load_config, nearest, with_parts
+from autoreel.config import (
+    PRESETS,
+    Config,
+    DataConfig,
+    TrainingConfig,
+    from_mapping,
+    load_config,
+    nearest,
+    with_parts,
+)
 from autoreel.data.prepare import prepare
 from autoreel.data.scan import scan
 from autoreel.data.store import FootageStore, read_index, store_key
 from autoreel.errors import RunError, UsageError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget, short_warning
+from autoreel.training.start import WORDS, is_run, resolve, start_weights
 
 Report = Callable[[str], None]
 
@@ -35,6 +45,8 @@ class Wishes:
         family: "gan", "ae", "vae" or "vae-gan".
         backbone: "resnet" or "transformer".
         discriminator: "conv" or "fc".
+        start: what the codec starts from: "scratch", "starter", or a folder (training/start.py).
+        codec: a pretrained codec instead, "diffusers:FOLDER" (models/pretrained.py).
     """
 
     preset: str = "auto"
@@ -45,6 +57,8 @@ class Wishes:
     family: str | None = None
     backbone: str | None = None
     discriminator: str | None = None
+    start: str | None = None
+    codec: str | None = None
 
     def parts(self) -> dict[str, dict[str, str]]:
         """What is asked of the model's parts, as tables of a config."""
@@ -79,10 +93,20 @@ def open_run(
     """
     if wishes.config is not None and wishes.preset != "auto":
         raise UsageError("--config and --preset both say how large the model is; leave one out")
+    if wishes.codec is not None and wishes.start is not None:
+        raise UsageError("--from is what a codec of its own starts from, --codec one that is trained; give one")
     if (path / "run.json").exists():
         run = RunFolder.open(path)
         _check_wishes(run, wishes)
-        return run
+    else:
+        run = _begin(path, wishes, budget, data, device, report)
+    start_weights(run)  # from now on the run has them
+    return run
+
+
+def _begin(
+    path: Path, wishes: Wishes, budget: Budget, data: DataConfig | None, device: str, report: Report | None
+) -> RunFolder:
     if report is not None and budget.seconds is not None:
         from autoreel.models.compute import choose_device  # torch
 
@@ -99,6 +123,10 @@ def choose_config(
     """The config of a new run; arguments as in `open_run`."""
     if wishes.config is not None:
         config = load_config(wishes.config, wishes.parts())
+    elif wishes.preset == "auto" and _other_run(wishes) is not None:
+        config = _like(RunFolder.open(Path(wishes.start or "")).config)  # its layout is the only one that fits
+    elif wishes.preset == "auto" and wishes.codec is not None and data is None:
+        config = PRESETS["tiny"]  # what can be trained in the time says nothing of a codec that is not trained
     elif wishes.preset != "auto":
         if wishes.preset not in PRESETS:
             raise UsageError(f"unknown preset {wishes.preset!r}{nearest(wishes.preset, [*PRESETS, 'auto'])}")
@@ -115,9 +143,15 @@ def choose_config(
         data = _changed(config.data, "footage", fit=wishes.fit, fps=wishes.fps)
     else:
         _check_prepared(data, config, wishes)
-    training = _changed(config.training, "training", seed=wishes.seed)
+    training = _changed(config.training, "training", seed=wishes.seed, start=wishes.start)
     parts = {"data": data.model_dump(), "training": training.model_dump()}
-    return from_mapping(Config, {**config.model_dump(), **parts}, str(wishes.config or f"preset {config.preset}"))
+    if wishes.codec is not None:
+        from autoreel.models.pretrained import examine
+
+        parts["pretrained"] = examine(wishes.codec).model_dump()
+    return resolve(
+        from_mapping(Config, {**config.model_dump(), **parts}, str(wishes.config or f"preset {config.preset}"))
+    )
 
 
 def prepare_into(run: RunFolder, sources: Sequence[Path], *, report: Report | None = None) -> FootageStore:
@@ -142,6 +176,17 @@ def other_footage(run: RunFolder) -> RunError:
 
 def _key(sources: Sequence[Path], data: DataConfig) -> str:
     return store_key(data, [(source.sha256, source.label, source.group) for source in scan(sources).sources])
+
+
+def _other_run(wishes: Wishes) -> Path | None:
+    """The run that the codec is to start from, where it is one."""
+    return Path(wishes.start) if wishes.start is not None and is_run(Path(wishes.start)) else None
+
+
+def _like(config: Config) -> Config:
+    """The config of another run, less what was about its footage and its seed."""
+    training = config.training.model_copy(update={"seed": TrainingConfig().seed})
+    return config.model_copy(update={"data": config.data.model_copy(update={"fps": None}), "training": training})
 
 
 def _changed(model: Any, where: str, **given: Any) -> Any:
@@ -177,14 +222,25 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
         "family": (wishes.family, config.codec.family),
         "backbone": (wishes.backbone, config.codec.backbone),
         "discriminator": (wishes.discriminator, config.discriminator.kind),
+        "from": (_said_start(wishes), config.training.start),
+        "codec": (wishes.codec, config.pretrained.source if config.pretrained else "left out"),
     }
     other = [f"--{name} {now}" for name, (wanted, now) in asked.items() if wanted is not None and wanted != now]
     if wishes.config is not None:
         # The data's and the seed's own options may have changed those of the file.
         read = load_config(wishes.config, wishes.parts())
-        training = read.training.model_copy(update={"seed": config.training.seed})
-        same = read.model_copy(update={"data": config.data, "training": training}) == config
+        training = read.training.model_copy(
+            update={"seed": config.training.seed, "start": config.training.start}
+        )
+        kept = {"data": config.data, "training": training, "pretrained": config.pretrained}
+        same = read.model_copy(update=kept) == config
         if not same or _size(read.data) != _size(config.data):
             other.append("another config")
     if other:
         raise UsageError(f"{run.root} was begun with {' and '.join(other)}; leave that out, or name a new run folder")
+
+
+def _said_start(wishes: Wishes) -> str | None:
+    """A start as configs name it: folders by their whole path."""
+    start = wishes.start
+    return start if start is None or start in WORDS else str(Path(start).absolute())

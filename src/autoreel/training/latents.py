@@ -25,9 +25,9 @@ from torch import Tensor
 from autoreel.clip import Frames, to_model
 from autoreel.data.loader import RARE_POWER, there_and_back
 from autoreel.errors import RunError
-from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import FAR
+from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder, atomic_path, read_metadata, read_weights, write_weights
 from autoreel.training.budget import Budget
 
@@ -182,7 +182,7 @@ def frames_to_encode(num_shots: int, pixels: int, frame_bytes: float, longest: i
 
 
 def cached_latents(
-    run: RunFolder, store: FootageStore, split: str, codec: Codec, device: torch.device, budget: Budget
+    run: RunFolder, store: FootageStore, split: str, codec: VideoCodec, device: torch.device, budget: Budget
 ) -> LatentWindows | None:
     """Latents of a split, from the run folder when they were made by this codec from this footage, else encoded now.
 
@@ -250,12 +250,12 @@ def cached_latents(
     return windows(plan, latents)
 
 
-def _latent_lengths(plan: Sequence[Stream], codec: Codec) -> Tensor:
+def _latent_lengths(plan: Sequence[Stream], codec: VideoCodec) -> Tensor:
     return torch.tensor([1 + (stream.num_frames - 1) // codec.temporal_stride for stream in plan])
 
 
 def _speed(
-    store: FootageStore, shots: Sequence[Shot], longest: int, codec: Codec, device: torch.device
+    store: FootageStore, shots: Sequence[Shot], longest: int, codec: VideoCodec, device: torch.device
 ) -> int:  # fmt: skip
     """Frames per second that can be encoded, measured on the first streams; the first time only warms up."""
     plan = [Stream(shot, 0, longest) for shot in range(min(STREAMS_AT_ONCE, len(shots)))]
@@ -272,7 +272,7 @@ def _speed(
 
 
 def _encode(
-    store: FootageStore, shots: Sequence[Shot], plan: Sequence[Stream], starts: Tensor, codec: Codec,
+    store: FootageStore, shots: Sequence[Shot], plan: Sequence[Stream], starts: Tensor, codec: VideoCodec,
     device: torch.device, latents: Tensor,
 ) -> None:  # fmt: skip
     by_length: dict[int, list[int]] = {}
@@ -299,7 +299,7 @@ def _digest(plan: Sequence[Stream]) -> str:
     return hashlib.sha256(str(plan).encode()).hexdigest()[:12]
 
 
-def _made_of(codec: Codec, data_hash: str) -> str:
+def _made_of(codec: VideoCodec, data_hash: str) -> str:
     digest = hashlib.sha256(f"{FORMAT}/{data_hash}".encode())
     for name, tensor in sorted(codec.state_dict().items()):
         digest.update(name.encode())

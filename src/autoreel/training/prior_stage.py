@@ -25,9 +25,9 @@ from autoreel.data.store import FootageStore
 from autoreel.generation.rollout import Sampling, roll_out
 from autoreel.generation.sampler import level_shift, shift_levels
 from autoreel.generation.timeline import NO_LABEL, generate
-from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import Prior
+from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents
@@ -61,7 +61,7 @@ class PriorStage:
     def __init__(
         self,
         config: Config,
-        codec: Codec,
+        codec: VideoCodec,
         train: LatentWindows,
         validation: LatentWindows | None,
         num_labels: int,
@@ -93,7 +93,7 @@ class PriorStage:
 
     @classmethod
     def open(
-        cls, run: RunFolder, store: FootageStore, codec: Codec, device: torch.device, budget: Budget
+        cls, run: RunFolder, store: FootageStore, codec: VideoCodec, device: torch.device, budget: Budget
     ) -> PriorStage:  # fmt: skip
         """Take the footage's latents from the run folder, or encode them now.
 

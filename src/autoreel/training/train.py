@@ -13,7 +13,7 @@ import torch
 
 from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore
-from autoreel.errors import RunError, StoppedError
+from autoreel.errors import RunError, StoppedError, UsageError
 from autoreel.models.compute import choose_device
 from autoreel.runs import Manifest, RunFolder, StageState, layout_of
 from autoreel.training.begin import other_footage
@@ -95,7 +95,7 @@ def train(
         DivergedError: it left the finite numbers for good.
         OutputError: it could not be saved.
     """
-    shares = divide(budget, stage, run.config.training.codec_share, run.config.codec.family)
+    shares = _shares(run, budget, stage)
     target = choose_device(device)
     builders, available = builders or BUILDERS, torch.get_num_threads()
     with contextlib.ExitStack() as open_things:
@@ -105,6 +105,10 @@ def train(
         open_things.enter_context(threads_given_back())
         _use_footage(run, store)
         _note_changes(run, shown)
+        if run.config.pretrained is not None:
+            from autoreel.training.pretrained_statistics import measure_pretrained
+
+            measure_pretrained(run, store, target)
         for name, share in shares.items():
             _train_stage(name, run, store, share, shown, stop, target, builders[name], available)
             if stop.is_set():  # asked for after the last step; who called must not go on to what follows
@@ -125,6 +129,16 @@ def auto_config(budget: Budget, *, device: str = "auto", report: Report | None =
         speeds = ", ".join(f"{preset} {seconds:.2f} s/step" for preset, seconds in measured.items())
         report(f"preset {name} for {budget}" + (f" (measured: {speeds})" if speeds else ""))
     return PRESETS[name]
+
+
+def _shares(run: RunFolder, budget: Budget, stage: str) -> dict[str, Budget]:
+    """The budget of each stage; a pretrained codec leaves all of it to the prior."""
+    pretrained = run.config.pretrained
+    if pretrained is None:
+        return divide(budget, stage, run.config.training.codec_share, run.config.codec.family)
+    if stage == "codec":
+        raise UsageError(f"the codec of {run.root} is {pretrained.source}, which is not trained; use --stage prior")
+    return divide(budget, "prior" if stage == "all" else stage, 0.5)
 
 
 def _train_stage(
@@ -247,17 +261,23 @@ def _measure_threads(
 
 def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> Stage:
     from autoreel.training.codec_stage import CodecStage
+    from autoreel.training.start import start_weights
 
-    return CodecStage.open(run, store, device)
+    begun = any(run.path("checkpoints").glob("codec-*"))
+    start = None if begun else start_weights(run)
+    if start is None:
+        return CodecStage.open(run, store, device)
+    stage = CodecStage(run.config, store, device, fit=False)
+    for name in ("codec", "averaged"):
+        stage.modules()[name].load_state_dict(start)
+    return stage
 
 
 def _prior_stage(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> Stage:
-    from autoreel.models.codec import Codec
+    from autoreel.models.opening import open_codec
     from autoreel.training.prior_stage import PriorStage
 
-    codec = Codec(run.config.codec)
-    codec.load_state_dict(run.load_weights("codec.safetensors", layout_of(codec.state_dict())))
-    return PriorStage.open(run, store, codec, device, budget)
+    return PriorStage.open(run, store, open_codec(run), device, budget)
 
 
 BUILDERS: Mapping[str, BuildStage] = {"codec": _codec_stage, "prior": _prior_stage}

@@ -1,0 +1,46 @@
+"""The codec of a run folder, whichever it is."""
+
+from __future__ import annotations
+
+import torch
+
+from autoreel.errors import RunError
+from autoreel.models.codec import Codec
+from autoreel.models.video_codec import VideoCodec
+from autoreel.runs import RunFolder, layout_of
+
+CODEC_FILE = "codec.safetensors"
+
+
+def open_codec(run: RunFolder) -> VideoCodec:
+    """Build the codec of a run and give it its weights.
+
+    Raises:
+        RunError: not trained yet, damaged, not what the config describes; or a pretrained one that is gone.
+        UsageError: a pretrained one, and the extra for it is not installed.
+    """
+    pretrained = run.config.pretrained
+    if pretrained is None:
+        codec = Codec(run.config.codec)
+        codec.load_state_dict(run.load_weights(CODEC_FILE, layout_of(codec.state_dict())))
+        return codec
+    from autoreel.models.pretrained import DiffusersCodec
+
+    shape = (pretrained.latent_channels,)
+    kept = run.load_weights(CODEC_FILE, {name: (shape, torch.float32) for name in ("latent_mean", "latent_deviation")})
+    opened = DiffusersCodec.open(pretrained)
+    opened.latent_mean.copy_(kept["latent_mean"])
+    opened.latent_deviation.copy_(kept["latent_deviation"])
+    return opened
+
+
+def own_codec(run: RunFolder) -> Codec:
+    """`open_codec` for what only our own codec can do.
+
+    Raises:
+        RunError: the run's codec is a pretrained one; or as `open_codec`.
+    """
+    codec = open_codec(run)
+    if not isinstance(codec, Codec):
+        raise RunError(f"{run.root} uses a pretrained codec; this takes a run that trained its own")
+    return codec
