@@ -134,7 +134,7 @@ class PriorConfig(Strict):
     reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15
     context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     guidance: Annotated[float, Field(ge=0, le=20)] = 1.5
-    steps: Annotated[int, Field(ge=1, le=1000)] = 8
+    steps: Annotated[int, Field(ge=1, le=1000)] = 4
 
 
 class TrainingConfig(Strict):

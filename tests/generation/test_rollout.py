@@ -1,5 +1,7 @@
 """Rollouts of any length through a sliding window."""
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -33,6 +35,7 @@ def test_context_is_the_latest_frames_and_the_first() -> None:
     assert context_of(0, made, 5) == []
     assert context_of(3, made, 5) == [0, 1, 2]
     assert context_of(20, made, 5) == [0, 17, 18, 19]
+    assert [context_of(frame, made, 9)[1:] for frame in (20, 21)] == [[*range(13, 20)], [17, 18, 19, 20]]
     assert context_of(20, made, 2) == [19], "the latest, where only one can be seen"
 
 
@@ -41,6 +44,19 @@ def test_known_frames_come_first_a_known_future_among_them() -> None:
     assert context_of(3, known, 8) == [0, 1, 5, 6, 2]
     assert context_of(3, known, 3) == [5, 2]
     assert 5 not in context_of(2, known, 3)  # out of reach
+
+
+def test_the_window_grows_and_falls_back() -> None:
+    made = [False] * 100
+    for window in range(3, 12):
+        room = window - 1
+        contexts = [context_of(frame, made, window) for frame in range(100)]
+        for frame, (before, context) in enumerate(itertools.pairwise(contexts), start=1):
+            grown = context == [*before, frame - 1]  # what is remembered stays valid
+            assert grown or len(before) == room
+            assert min(frame, room // 2 + 1) <= len(context) <= room and context[0] == 0
+            assert context[-1] == frame - 1 or frame == 1
+        assert [i + 7 if i else 0 for i in context_of(53, made, window, left_out=7)] == contexts[60]
 
 
 def test_no_context_is_longer_than_the_window() -> None:
@@ -130,7 +146,7 @@ def test_the_cache_equals_running_the_context_every_time(prior: Prior, monkeypat
     ) -> Tensor:
         if keep and not cache.entries:
             kept.clear()
-        parts = [*kept, (x, level, time)]
+        parts = [*((a[: len(x)], b[: len(x)], c[: len(x)]) for a, b, c in kept), (x, level, time)]
         latents = torch.cat([part[0] for part in parts], 2)
         levels, times = (torch.cat([part[i] for part in parts], 1) for i in (1, 2))
         if keep:
@@ -140,6 +156,16 @@ def test_the_cache_equals_running_the_context_every_time(prior: Prior, monkeypat
 
     monkeypatch.setattr(Prior, "forward", without_cache)
     torch.testing.assert_close(fill(prior, row), cached, rtol=1e-5, atol=1e-5)
+
+
+def test_the_label_is_exaggerated_only_where_it_decides(prior: Prior) -> None:
+    row = rows.generate(6, SHAPE).of(1)
+    everywhere, above, nowhere = (
+        fill(prior, row, sampling=Sampling(steps=4, guidance=3.0, guided_above=level)) for level in (0.0, 0.5, 1.0)
+    )
+    assert not torch.equal(everywhere, above) and not torch.equal(above, nowhere)
+    plain = fill(prior, row, sampling=Sampling(steps=4, guidance=1.0))
+    torch.testing.assert_close(nowhere, plain, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_do_not_match_are_refused(prior: Prior) -> None:

@@ -48,12 +48,12 @@ class Options:
     Args:
         guidance: 1 follows the label as trained, above exaggerates it.
         steps: of the solver for each latent frame.
-        solver: "euler", or "heun" for two evaluations in each step.
+        solver: "adams", "euler", or "heun" for two evaluations in each step.
     """
 
     guidance: float | None = None
     steps: int | None = None
-    solver: Solver = "euler"
+    solver: Solver = "adams"
 
 
 DEFAULTS = Options()
@@ -395,7 +395,9 @@ class Run:
         guidance = config.guidance if options.guidance is None else options.guidance
         if steps < 1:
             raise UsageError(f"at least one step is needed, not {steps}")
-        return Sampling(steps, guidance, config.context_noise, options.solver, self._dtype)
+        return Sampling(
+            steps=steps, guidance=guidance, context_noise=config.context_noise, solver=options.solver, dtype=self._dtype
+        )
 
     def _paint(
         self, latents: Iterable[Tensor], skipped: int, num_frames: int | None, cache: Cache | None = None

@@ -40,6 +40,14 @@ class PriorCache:
         """How many tokens are remembered."""
         return int(self.entries[0][0].shape[2]) if self.entries else 0
 
+    def first(self, count: int) -> PriorCache:
+        """The memory of the first `count` sequences of the batch; itself when there are no more."""
+        if not self.entries or len(self.entries[0][0]) == count:
+            return self
+        part = PriorCache()
+        part.entries = [(k[:count], v[:count]) for k, v in self.entries]
+        return part
+
 
 class Prior(nn.Module):
     """Velocity of noisy latent frames, given the frames before them in the sequence.

@@ -177,7 +177,7 @@ class PriorStage:
         labels = list(range(self.num_labels))[:PREVIEW_LABELS] or [NO_LABEL]
         config = self.config.prior
         blank = generate(config.window, (self.prior.latent_channels, *self.prior.latent_size))
-        sampling = Sampling(config.steps, config.guidance, config.context_noise)
+        sampling = Sampling(steps=config.steps, guidance=config.guidance, context_noise=config.context_noise)
         with torch.no_grad(), autocast(self.device, self.dtype):
             made = roll_out(self.averaged, [blank.of(label, self.seed) for label in labels], sampling)
             video = self.codec.decode(self.codec.denormalise(torch.cat(list(made), 2)))
