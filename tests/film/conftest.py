@@ -54,6 +54,7 @@ class StripedRun:
             moving = np.where(np.arange(n) >= n // 2, seed % 10, 0.1)
             signs = np.where(np.arange(n) % 2, 1.0, -1.0)
             latents.append(((moving * signs)[:, None, None, None] * np.ones((1, 8, 4, 4))).astype(np.float32))
+            latents[-1][:, 7] = 0.0
         for one, label, seed in zip(latents, labels, seeds, strict=True):
             one[:, 0], one[:, 1], one[:, 2] = self.labels.index(label) if label else -1, seed >> 16, seed & 0xFFFF
         return latents
@@ -61,6 +62,9 @@ class StripedRun:
     def decode(self, latents: NDArray[np.float32], num_frames: int | None = None) -> Frames:
         self.painted += 1
         count = 1 + 4 * (len(latents) - 1) if num_frames is None else num_frames
+        if latents[0, 7, 0, 0] > 0.2:
+            colors = np.repeat(latents[:, 3:6, 0, 0], 4, axis=0)[3 : 3 + count] * 255
+            return np.broadcast_to(colors[:, None, None], (count, *self.size, 3)).round().clip(0, 255).astype(np.uint8)
         label, high, low = (round(float(value)) for value in latents[0, :3, 0, 0])
         name = self.labels[label] if label >= 0 else None
         return np.concatenate(list(self._frames(name, count, (high << 16) + low)))
@@ -79,6 +83,31 @@ class StripedRun:
         self.asked.append(("animate", label, num_frames, seed))
         assert picture.shape == (*self.size, 3)
         return self._frames(label, num_frames, seed)
+
+    def between(
+        self, start: Frames, end: Frames, num_frames: int, label: str | None = None, seed: int = 0
+    ) -> Frames:
+        """Grey, so that what is made is told from what is given."""
+        self.asked.append(("between", label, num_frames, seed))
+        new = 4 * -(-num_frames // 4)
+        return np.concatenate([start, np.full((new, *self.size, 3), 128, np.uint8), end])
+
+    def loop(self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0) -> Frames:
+        self.asked.append(("loop", label, num_frames, seed))
+        return np.concatenate([frames, np.full((num_frames, *self.size, 3), 128, np.uint8)])
+
+    def vary(self, frames: Frames, strength: float = 0.6, label: str | None = None, seed: int = 0) -> Frames:
+        self.asked.append(("vary", label, len(frames), seed))
+        return np.asarray(frames // 2)
+
+    def encode(self, frames: Frames) -> NDArray[np.float32]:
+        """Mean colours of each group, in channels that `decode` knows from those of its own takes."""
+        groups = [frames[:1], *(frames[i : i + 4] for i in range(1, len(frames), 4))]
+        latents = np.zeros((len(groups), 8, 4, 4), np.float32)
+        latents[:, 7] = 1.0
+        for i, group in enumerate(groups):
+            latents[i, 3:6] = group.mean(axis=(0, 1, 2))[:, None, None] / 255
+        return latents
 
     def rebuild_stream(self, frames: Iterator[Frames]) -> Iterator[Frames]:
         self.asked.append(("rebuild", None, 0, 0))

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from autoreel.clip import Frames
-from autoreel.film.sources import FilmRun
+from autoreel.film.made import FilmRun
 from autoreel.film.takes import Takes, painted
 
 GROUP = 4

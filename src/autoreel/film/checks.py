@@ -10,19 +10,39 @@ from pydantic import BaseModel, ValidationError
 from autoreel.config import nearest
 from autoreel.errors import ConfigError
 from autoreel.film.effects import EFFECTS
-from autoreel.film.storyboard import Canvas, Fade, Mix, Music, Shot, Storyboard, Title, Transition, Voice
+from autoreel.film.storyboard import (
+    GENERATED_VERBS,
+    LATENT_TRANSITIONS,
+    REPAINTED_VERBS,
+    Canvas,
+    Fade,
+    Mix,
+    Music,
+    Shot,
+    Storyboard,
+    Title,
+    Transition,
+    Voice,
+)
 
 # What each verb takes besides length, transition and effects.   needs | may have
 FIELDS_OF_VERB: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "generate": ((), ("label", "seed", "in_s")),
     "continue": (("source",), ("label", "seed", "in_s", "out_s")),
     "animate": (("source",), ("label", "seed", "in_s")),
+    "between": (("source", "to"), ("label", "seed", "in_s", "out_s", "to_in_s")),
+    "loop": (("source",), ("label", "seed", "in_s", "out_s", "way_s")),
+    "vary": (("source",), ("label", "seed", "in_s", "out_s", "strength")),
+    "morph": (("source", "to"), ("in_s", "out_s", "to_in_s")),
+    "slow": (("source",), ("in_s", "out_s", "factor")),
     "rebuild": (("source",), ("in_s", "out_s")),
     "material": (("source",), ("in_s", "out_s", "volume_db")),
     "still": (("source",), ("in_s",)),
     "card": ((), ("color",)),
 }
-_OWN_FIELDS = ("label", "seed", "source", "in_s", "out_s", "color", "volume_db")
+_OWN_FIELDS = (
+    "label", "seed", "source", "in_s", "out_s", "to", "to_in_s", "strength", "way_s", "factor", "color", "volume_db",
+)  # fmt: skip
 _NO_TABLE: Mapping[str, Any] = {}  # stands where something else than a table was written
 _TABLES: dict[str, type[BaseModel]] = {
     "canvas": Canvas, "opening": Fade, "ending": Fade, "music": Music, "mix": Mix,
@@ -64,11 +84,17 @@ def problems_between(values: Mapping[str, Any]) -> list[str]:
         problems.append("shot 1: 'transition' has no shot before it; use [opening] to fade in")
     has_run = values.get("run") is not None
     in_need = [str(i + 1) for i, s in enumerate(shots)
-               if s is not _NO_TABLE and s.get("verb", "generate") in ("generate", "continue", "animate", "rebuild")]
+               if s is not _NO_TABLE and _needs_run(s)]
     if in_need and not has_run:
         problems.append(f"'run' is missing: shot {', '.join(in_need[:5])}{' ...' if len(in_need) > 5 else ''} "
                         "needs a trained model; name its run folder")
     return problems
+
+
+def _needs_run(shot: Mapping[str, Any]) -> bool:
+    transition = shot.get("transition")
+    kind = transition.get("kind") if isinstance(transition, Mapping) else None
+    return shot.get("verb", "generate") in (*GENERATED_VERBS, *REPAINTED_VERBS) or kind in LATENT_TRANSITIONS
 
 
 def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:

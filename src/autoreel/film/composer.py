@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from autoreel.clip import Frames
 from autoreel.errors import RunError
 from autoreel.film.batches import Wanted, is_short_enough
 from autoreel.film.cache import ShotCache
-from autoreel.film.filters import Span, make_filters
+from autoreel.film.filters import Filter, Span, make_filters
 from autoreel.film.layout import Layout, Placed
-from autoreel.film.sources import FilmRun, Pace, open_source, skipped
-from autoreel.film.storyboard import Storyboard
-from autoreel.film.transitions import mix, to_color
+from autoreel.film.made import FilmRun
+from autoreel.film.painted import Way, gathered, paint
+from autoreel.film.sources import Pace, open_source, skipped
+from autoreel.film.storyboard import LATENT_TRANSITIONS, Storyboard
+from autoreel.film.transitions import fade, mix, to_color
+
+
+class _Shown:
+    """A shot while it is seen: its pictures as they come, and its effects."""
+
+    def __init__(self, pictures: Iterator[Image.Image], apply: Filter, has_effects: bool) -> None:
+        self._pictures, self._apply, self.has_effects = pictures, apply, has_effects
+        self.number = 0  # of pictures taken
+
+    def next(self) -> Image.Image:
+        """The next picture with its effects."""
+        picture = next(self._pictures)
+        self.number += 1
+        return self._apply(picture, self.number - 1)
+
+    def raw(self, count: int) -> Iterator[Image.Image]:
+        """The next `count` pictures without effects."""
+        for picture in itertools.islice(self._pictures, count):
+            self.number += 1
+            yield picture
+
+    def dressed(self, picture: Image.Image, number: int) -> Image.Image:
+        """A picture with the effects of the shot's frame of that number."""
+        return self._apply(picture, number)
+
+    def close(self) -> None:
+        """Let go of what the pictures come from."""
+        close = getattr(self._pictures, "close", None)
+        if close is not None:
+            close()
 
 
 @dataclass
@@ -39,7 +73,8 @@ class Composer:
     run_hash: str | None
     ready: Iterator[tuple[int, Frames]] = field(default_factory=lambda: iter(()))
     _planned: set[int] = field(default_factory=set)
-    _open: dict[int, Iterator[Image.Image]] = field(default_factory=dict)
+    _open: dict[int, _Shown] = field(default_factory=dict)
+    _ways: dict[int, Way] = field(default_factory=dict)
 
     def wanted(self) -> list[Wanted]:
         """The shots to make in groups, in order: new footage that is not in the cache and fits in memory."""
@@ -61,12 +96,13 @@ class Composer:
         try:
             for frame in range(self.layout.num_frames):
                 while current + 1 < len(placed) and frame >= _ends(placed, current):
-                    _close(self._open.pop(current))
+                    self._open.pop(current).close()
+                    self._ways.pop(current, None)
                     current += 1
                 yield self._edges(self._picture(current, frame), frame)
         finally:
-            for pictures in self._open.values():
-                _close(pictures)
+            for shown in self._open.values():
+                shown.close()
             self._open.clear()
 
     def _picture(self, current: int, frame: int) -> Image.Image:
@@ -81,14 +117,49 @@ class Composer:
             index = current if frame < following.first else current + 1
             picture = self._next(index)
             return mix(into.kind, picture, picture, progress, into.color)
+        if into.kind in LATENT_TRANSITIONS:
+            return self._painted(current, following, frame - first, progress)
         return mix(into.kind, self._next(current), self._next(current + 1), progress, into.color)
 
+    def _painted(self, current: int, following: Placed, index: int, progress: float) -> Image.Image:
+        """A frame of a way that the model paints, with the effects of both shots."""
+        before, after = self._shown(current), self._shown(current + 1)
+        way = self._ways.get(current)
+        if way is None:
+            way = self._ways[current] = self._way(self.layout.placed[current], following, before, after)
+        picture = way.picture(index)
+        count = following.into_frames
+        if not before.has_effects and not after.has_effects:
+            return picture
+        numbers = before.number - count + index, after.number - count + index
+        return fade(before.dressed(picture, numbers[0]), after.dressed(picture, numbers[1]), progress)
+
+    def _way(self, before: Placed, following: Placed, start: _Shown, end: _Shown) -> Way:
+        run, into, count = self.run, following.into, following.into_frames
+        if run is None or into is None:
+            raise RunError(f"shot {following.number}: its transition needs a trained run")
+        step = run.rate / self.layout.rate
+        firsts, lasts, real = gathered(start.raw(count), end.raw(count), count, step, run.size)
+        what = None
+        if self.run_hash is not None:
+            shots = [[self._what_makes(p), p.num_frames, p.shot.model_dump(mode="json")] for p in (before, following)]
+            canvas = self.board.canvas.model_dump(mode="json")
+            what = {"run": self.run_hash, "way": into.kind, "frames": count, "canvas": canvas, "shots": shots}
+        label, seed = following.shot.label, following.shot.seed or 0
+        made = self.cache.frames(
+            what, len(firsts), lambda: iter([paint(into.kind, run, firsts, lasts, label, seed)])
+        )  # fmt: skip
+        return Way(np.concatenate(list(made)), step, real, count)
+
     def _next(self, index: int) -> Image.Image:
+        return self._shown(index).next()
+
+    def _shown(self, index: int) -> _Shown:
         if index not in self._open:
             self._open[index] = self._shot(self.layout.placed[index])
-        return next(self._open[index])
+        return self._open[index]
 
-    def _shot(self, placed: Placed) -> Iterator[Image.Image]:
+    def _shot(self, placed: Placed) -> _Shown:
         canvas = self.board.canvas
         span = Span(placed.num_frames, (canvas.height, canvas.width), (placed.shot.seed or 0) + placed.number)
         apply = make_filters(placed.shot.effects, span)
@@ -98,8 +169,7 @@ class Composer:
                 return self.cache.frames(self._what_makes(placed), count, lambda: iter([self._await(placed.number)]))
             return self.cache.frames(self._what_makes(placed), count, make)
 
-        for number, picture in enumerate(open_source(placed, canvas, self.run, cached)):
-            yield apply(picture, number)
+        return _Shown(open_source(placed, canvas, self.run, cached), apply, bool(placed.shot.effects))
 
     def _await(self, number: int) -> Frames:
         """The frames of a shot that is made ahead; those before it have been used, or were not needed after all."""
@@ -123,10 +193,10 @@ class Composer:
     def _edges(self, picture: Image.Image, frame: int) -> Image.Image:
         """Out of a colour at the start, into one at the end."""
         rate, last = self.layout.rate, self.layout.num_frames
-        for fade, gone in ((self.board.opening, frame + 1), (self.board.ending, last - frame - 1)):
-            if fade is not None:
-                length = max(1.0, fade.length_s * float(rate))
-                picture = to_color(picture, fade.color, 1.0 - gone / length)
+        for edge, gone in ((self.board.opening, frame + 1), (self.board.ending, last - frame - 1)):
+            if edge is not None:
+                length = max(1.0, edge.length_s * float(rate))
+                picture = to_color(picture, edge.color, 1.0 - gone / length)
         return picture
 
 
@@ -139,9 +209,3 @@ def _ends(placed: tuple[Placed, ...], index: int) -> int:
     """The first frame that shows nothing of a shot any more."""
     following = placed[index + 1]
     return _begins(following) + following.into_frames if following.into is not None else following.first
-
-
-def _close(pictures: Any) -> None:
-    close = getattr(pictures, "close", None)
-    if close is not None:
-        close()

@@ -11,8 +11,8 @@ from autoreel.film.director import direct, energy_under
 from autoreel.film.document import beside, is_edited, load_storyboard, save_storyboard
 from autoreel.film.kinds import load_kind
 from autoreel.film.layout import lay_out
+from autoreel.film.made import FilmRun
 from autoreel.film.renderer import FilmResult, Report, read_beats, render
-from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
 from autoreel.film.takes import Takes, choose_takes
 

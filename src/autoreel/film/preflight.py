@@ -14,7 +14,7 @@ from autoreel.generation.clips import what_would_be_lost
 from autoreel.media.probe import probe
 
 if TYPE_CHECKING:
-    from autoreel.film.sources import FilmRun
+    from autoreel.film.made import FilmRun
 
 
 def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> None:
@@ -75,13 +75,15 @@ def inputs_of(storyboard: Storyboard) -> list[Path]:
     """The files that a storyboard names."""
     music = [storyboard.music.file] if storyboard.music is not None else []
     return [Path(name) for name in (
-        *(shot.source for shot in storyboard.shots), *music, *(voice.file for voice in storyboard.voices),
+        *(shot.source for shot in storyboard.shots), *(shot.to for shot in storyboard.shots), *music,
+        *(voice.file for voice in storyboard.voices),
         *(title.font for title in storyboard.titles),
     ) if name is not None]  # fmt: skip
 
 
 def _problems_of(shot: Shot, run: FilmRun | None) -> list[str]:
     problems = _missing("source", shot.source) if shot.source is not None else []
+    problems += _missing("to", shot.to) if shot.to is not None else []
     if shot.label is not None and run is not None and shot.label not in run.labels:
         known = nearest(shot.label, list(run.labels)) if run.labels else "; the run knows no labels, leave it out"
         problems.append(f"'label' is '{shot.label}'{known}")

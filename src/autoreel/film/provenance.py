@@ -11,13 +11,13 @@ from typing import Any
 
 from autoreel.errors import RunError
 from autoreel.film.layout import Layout, Placed
-from autoreel.film.storyboard import Storyboard, plain_values
+from autoreel.film.storyboard import GENERATED_VERBS, REPAINTED_VERBS, Storyboard, plain_values
 from autoreel.generation.clips import NOTICES
 from autoreel.runs import RunFolder, atomic_write_text
 
 RECORD_VERSION = 1
 KIND_OF_VERB = {
-    "generate": "generated", "continue": "generated", "animate": "generated", "rebuild": "rebuilt",
+    **dict.fromkeys(GENERATED_VERBS, "generated"), **dict.fromkeys(REPAINTED_VERBS, "rebuilt"),
     "material": "original", "still": "original", "card": "plain",
 }  # fmt: skip
 NOTICE = {

@@ -26,9 +26,9 @@ from autoreel.film.cache import ShotCache
 from autoreel.film.composer import Composer
 from autoreel.film.document import beside, load_storyboard
 from autoreel.film.layout import Layout, lay_out
+from autoreel.film.made import FilmRun
 from autoreel.film.preflight import check_places, check_sources
 from autoreel.film.soundtrack import soundtrack
-from autoreel.film.sources import FilmRun
 from autoreel.film.storyboard import Storyboard, Title, needs_run
 from autoreel.film.takes import Takes
 from autoreel.media.decode import read_sound

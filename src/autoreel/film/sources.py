@@ -7,55 +7,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from autoreel.clip import Frames
-from autoreel.config import Config
-from autoreel.errors import ConfigError, MediaError, RunError
+from autoreel.errors import ConfigError, RunError
 from autoreel.film.effects import ReverseEffect, SpeedEffect
 from autoreel.film.layout import Placed
+from autoreel.film.made import HELD_S, FilmRun, make, too_short, without
 from autoreel.film.storyboard import Canvas, Shot
 from autoreel.media.decode import decode, first_frame
 from autoreel.media.probe import probe
 
-CONTEXT_S = 2.0  # of a clip that a shot continues
-HELD_S = 0.1  # a source may end this much early; its last frame is held
 MAX_REVERSED_BYTES = 1 << 30
-
-
-class FilmRun(Protocol):
-    """What a film asks of a trained run; `generation.run.Run` is one."""
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def rate(self) -> Fraction: ...
-    @property
-    def config(self) -> Config: ...
-
-    def generate_stream(self, label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]: ...
-    def generate_batch(self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]) -> Frames: ...
-    def generate_latents(
-        self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]
-    ) -> list[NDArray[np.float32]]: ...
-    def decode(self, latents: NDArray[np.float32], num_frames: int | None = None) -> Frames: ...
-    def continue_stream(
-        self, frames: Frames, num_frames: int, label: str | None = None, seed: int = 0
-    ) -> Iterator[Frames]: ...
-    def animate_stream(
-        self, picture: Frames, num_frames: int, label: str | None = None, seed: int = 0
-    ) -> Iterator[Frames]: ...
-    def rebuild_stream(self, frames: Iterator[Frames]) -> Iterator[Frames]: ...
 
 
 @dataclass(frozen=True)
@@ -124,79 +94,12 @@ def open_source(
     pace, skip = Pace.of(placed, run.rate, rate), skipped(shot, run.rate)
     count = skip + pace.num_source
     frames = cached(count, lambda: make(placed, run, count))
-    return _paced(_without(frames, skip), pace, placed.number, run.rate, Fitter(canvas).fit)
+    return _paced(without(frames, skip), pace, placed.number, run.rate, Fitter(canvas).fit)
 
 
 def skipped(shot: Shot, rate: Fraction) -> int:
     """Frames of the model that are made before a shot of new footage begins, and not shown."""
     return round(Fraction(str(shot.in_s)) * rate) if shot.verb == "generate" and shot.in_s is not None else 0
-
-
-def _without(chunks: Iterator[Frames], skip: int) -> Iterator[Frames]:
-    for chunk in chunks:
-        if skip < len(chunk):
-            yield chunk[skip:]
-        skip = max(0, skip - len(chunk))
-
-
-def make(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
-    """`count` frames by the model; what it is given is fitted as its footage was.
-
-    Raises:
-        MediaError: the source cannot be read, or ends before a rebuilt shot does.
-    """
-    shot, fit = placed.shot, run.config.data.fit
-    seed = shot.seed or 0
-    if shot.verb == "generate":
-        return run.generate_stream(label=shot.label, num_frames=count, seed=seed)
-    source = Path(str(shot.source))
-    if shot.verb == "animate":
-        picture = first_frame(source, size=run.size, fit=fit, at_s=shot.in_s or 0.0)
-        return run.animate_stream(picture, num_frames=count, label=shot.label, seed=seed)
-    end_s = shot.out_s
-    if shot.verb == "rebuild":
-        start_s = shot.in_s or 0.0
-        last_s = min(end_s or math.inf, start_s + float((count + 1) / run.rate))
-        chunks = decode(source, size=run.size, fit=fit, rate=run.rate, start_s=start_s, end_s=last_s)
-        return _held(run.rebuild_stream(c.frames for c in chunks), count, placed.number, run.rate, str(source))
-    return _continued(shot, run, count, source)
-
-
-def _held(chunks: Iterator[Frames], count: int, number: int, rate: Fraction, source: str) -> Iterator[Frames]:
-    """The frames, the last one held where they end a little early."""
-    left, last = count, None
-    for chunk in chunks:
-        if len(chunk):
-            yield chunk
-            left, last = left - len(chunk), chunk[-1:]
-    if left > 0:
-        missing_s = float(left / rate)
-        if last is None or missing_s > HELD_S:
-            raise _too_short(number, source, missing_s)
-        yield np.repeat(last, left, axis=0)
-
-
-def _too_short(number: int, source: str, missing_s: float) -> MediaError:
-    return MediaError(
-        f"shot {number}: {source} ends {missing_s:.2f} s before the shot does; "
-        "shorten the shot or its transition, or move its in_s and out_s"
-    )
-
-
-def _continued(shot: Shot, run: FilmRun, count: int, source: Path) -> Iterator[Frames]:
-    """What comes after the clip; the clip itself is not shown."""
-    keep = max(1, round(CONTEXT_S * run.rate))
-    context = np.zeros((0, *run.size, 3), np.uint8)
-    fit, start_s = run.config.data.fit, shot.in_s or 0.0
-    for chunk in decode(source, size=run.size, fit=fit, rate=run.rate, start_s=start_s, end_s=shot.out_s):
-        context = np.concatenate([context, chunk.frames])[-keep:]
-    if not len(context):
-        raise MediaError(f"{source}: has no frames between in_s and out_s to continue from")
-    skip = len(context)
-    for frames in run.continue_stream(context, num_frames=count, label=shot.label, seed=shot.seed or 0):
-        if skip < len(frames):
-            yield frames[skip:]
-        skip = max(0, skip - len(frames))
 
 
 def _still(shot: Shot, canvas: Canvas) -> Image.Image:
@@ -235,7 +138,7 @@ def _paced(
             if following is None:
                 missing_s = float((pace.num_source - at - 1) / source_rate)
                 if shown is None or missing_s > HELD_S:
-                    raise _too_short(number, source, missing_s)
+                    raise too_short(number, source, missing_s)
                 at = wanted
                 break
             at += 1

@@ -23,11 +23,16 @@ MAX_RATE_HZ = 240
 MAX_TITLE = 1000  # letters
 NAMED_COLORS = {"black": "#000000", "white": "#ffffff", "grey": "#808080"}
 
-GENERATED_VERBS = ("generate", "continue", "animate")  # the prior makes something new
-Verb = Literal["generate", "continue", "animate", "rebuild", "material", "still", "card"]
+GENERATED_VERBS = ("generate", "continue", "animate", "between", "loop", "vary")  # the prior makes something new
+REPAINTED_VERBS = ("morph", "slow", "rebuild")  # the codec paints what it was given, changed or not
+LATENT_TRANSITIONS = ("morph", "between")  # the model paints the way
+Verb = Literal[
+    "generate", "continue", "animate", "between", "loop", "vary", "morph", "slow", "rebuild",
+    "material", "still", "card",
+]
 TransitionKind = Literal[
     "cut", "fade", "dip", "dissolve", "wipe-left", "wipe-right", "wipe-up", "wipe-down",
-    "slide-left", "slide-right", "slide-up", "slide-down", "circle-open", "circle-close",
+    "slide-left", "slide-right", "slide-up", "slide-down", "circle-open", "circle-close", "morph", "between",
 ]
 
 
@@ -104,6 +109,11 @@ class Shot(Strict):
     source: FilePath | None = None
     in_s: Place | None = None
     out_s: Place | None = None
+    to: FilePath | None = None
+    to_in_s: Place | None = None
+    strength: Annotated[float, Field(ge=0, le=1)] | None = None
+    way_s: Annotated[float, Field(gt=0, le=60)] | None = None
+    factor: Annotated[float, Field(ge=0.05, le=1)] | None = None
     color: Color | None = None
     volume_db: Volume | None = None
     transition: Transition | None = None
@@ -174,8 +184,9 @@ def is_generated(shot: Shot) -> bool:
 
 
 def needs_run(shot: Shot) -> bool:
-    """Whether the shot needs a trained model: what the prior makes, and what the codec rebuilds."""
-    return is_generated(shot) or shot.verb == "rebuild"
+    """Whether the shot needs a trained model: what the prior makes, what the codec paints, and latent transitions."""
+    leads_in = shot.transition is not None and shot.transition.kind in LATENT_TRANSITIONS
+    return is_generated(shot) or shot.verb in REPAINTED_VERBS or leads_in
 
 
 def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
@@ -195,7 +206,7 @@ def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
         return [entry(item, *keys) for item in items] if isinstance(items, list | tuple) else items
 
     changed = entry(values, "run")
-    for key, keys in (("shots", ("source",)), ("titles", ("font",)), ("voices", ("file",))):
+    for key, keys in (("shots", ("source", "to")), ("titles", ("font",)), ("voices", ("file",))):
         if key in changed:
             changed[key] = entries(changed[key], *keys)
     if "music" in changed:

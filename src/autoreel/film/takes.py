@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoreel.film.layout import Layout, Placed
-from autoreel.film.sources import FilmRun, Pace
+from autoreel.film.made import FilmRun
+from autoreel.film.sources import Pace
 from autoreel.film.storyboard import Storyboard
 
 Latents = NDArray[np.float32]
