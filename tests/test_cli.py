@@ -62,7 +62,8 @@ def test_each_command_explains_every_option(name: str, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     for parameter in inspect.signature(COMMANDS[name]).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
-            assert f"--{parameter.name.rstrip('_')}" in shown  # `from_` is --from: a word of Python
+            # `from_` is --from, a word of Python, and `own_size` is --own-size
+            assert f"--{parameter.name.rstrip('_').replace('_', '-')}" in shown
     text = inspect.getdoc(COMMANDS[name]) or ""
     for parameter in inspect.signature(COMMANDS[name]).parameters.values():
         assert f"{parameter.name}: " in text, f"{name} does not explain {parameter.name}"

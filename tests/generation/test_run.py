@@ -75,6 +75,16 @@ def test_rebuild_is_decode_of_encode_in_any_chunks(run: Run) -> None:
     assert_near(run.decode(run.encode(frames), 23), whole)
 
 
+@pytest.mark.parametrize("size", [(40, 24), (19, 30)])
+def test_rebuild_at_another_size(run: Run, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = clip(10, size)
+    whole = run.rebuild(frames, size)
+    assert whole.shape == frames.shape and run.rebuild(frames).shape == (10, 16, 24, 3)
+    monkeypatch.setattr("autoreel.models.tiling.free_memory", lambda device: 1)
+    tiled = run.rebuild(np.tile(frames, (1, 4, 4, 1)), (4 * size[0], 4 * size[1]))
+    assert tiled.shape == (10, 4 * size[0], 4 * size[1], 3)
+
+
 @pytest.mark.parametrize("num_frames", [1, 4, 5, 33])
 def test_generate_has_the_asked_length(run: Run, num_frames: int) -> None:
     made = run.generate("bend", num_frames)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from autoreel.commands.options import Device, Out, duration_s, parsed
 from autoreel.errors import AutoreelError, UsageError
@@ -122,19 +124,28 @@ def animate(
     _write(out, opened, chunks, "animate", num_frames)
 
 
-def rebuild(run: Path, clip: Path, *, out: Out = Path("rebuilt.mp4"), device: Device = "auto") -> None:
+def rebuild(
+    run: Path,
+    clip: Path,
+    *,
+    out: Out = Path("rebuilt.mp4"),
+    own_size: Annotated[bool, Parameter(negative="")] = False,
+    device: Device = "auto",
+) -> None:
     """Encode a clip and decode it again: the compression itself.
 
     Args:
         run: The run folder.
         clip: A video, or a picture.
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        own_size: Keep the size of the clip instead of the model's.
         device: Where to compute.
     """
     _check_verb(clip, "the clip", out, "1s")
     opened = _open(run, device)
-    given, expected = _read(clip, opened)
-    _write(out, opened, opened.rebuild_stream(given), "rebuild", expected)
+    size = _size_of(clip) if own_size else opened.size
+    given, expected = _read(clip, opened, size)
+    _write(out, opened, opened.rebuild_stream(given, size), "rebuild", expected, size)
 
 
 def _check_verb(given: Path, what: str, out: Path, length: str) -> float | None:
@@ -164,21 +175,30 @@ def _num_frames(length_s: float | None, run: Run) -> int:
     return count_frames(length_s or 0.0, run.rate)
 
 
-def _read(clip: Path, run: Run) -> tuple[Iterator[Frames], int]:
+def _size_of(clip: Path) -> tuple[int, int]:
+    from autoreel.media.probe import probe
+
+    found = probe(clip)
+    return found.height, found.width
+
+
+def _read(clip: Path, run: Run, size: tuple[int, int] | None = None) -> tuple[Iterator[Frames], int]:
     """The frames of a clip as the run takes them, in chunks, and about how many there are, for the progress."""
     from autoreel.media.decode import decode
     from autoreel.media.probe import probe
 
     expected = max(1, round((probe(clip).duration_s or 0.0) * run.rate))
-    chunks = decode(clip, size=run.size, fit=run.config.data.fit, rate=run.rate)
+    chunks = decode(clip, size=size or run.size, fit=run.config.data.fit, rate=run.rate)
     return (chunk.frames for chunk in chunks), expected
 
 
-def _write(path: Path, run: Run, chunks: Iterator[Frames], verb: str, num_frames: int) -> None:
+def _write(
+    path: Path, run: Run, chunks: Iterator[Frames], verb: str, num_frames: int, size: tuple[int, int] | None = None
+) -> None:  # fmt: skip
     from autoreel.generation.clips import write_clip
     from autoreel.training.progress import display
 
     with display(None) as shown:
         told = partial(shown.update, path.name)
-        write_clip(path, chunks, verb=verb, size=run.size, rate=run.rate, num_frames=num_frames, report=told)
+        write_clip(path, chunks, verb=verb, size=size or run.size, rate=run.rate, num_frames=num_frames, report=told)
     print(path)

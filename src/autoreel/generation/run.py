@@ -33,6 +33,7 @@ from autoreel.models.blocks import Cache
 from autoreel.models.compute import autocast, choose_device, matrix_dtype
 from autoreel.models.opening import open_codec
 from autoreel.models.prior import Prior
+from autoreel.models.tiling import pad_to_stride, tiled_where_needed
 from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder, layout_of
 
@@ -85,7 +86,8 @@ class Run:
         no_prior: str = "this run's prior is not trained yet",
     ) -> None:
         self.config, self.labels, self.size, self.rate, self.device = config, tuple(labels), size, rate, device
-        self._codec = codec.to(device).eval()
+        self._untiled = codec.to(device).eval()
+        self._codec = tiled_where_needed(self._untiled, self.size, GROUPS_AT_ONCE, device)
         self._prior = prior.to(device).eval() if prior is not None else None
         self._dtype, self._no_prior = matrix_dtype(device), no_prior
         if self._prior is not None:  # else autocast would copy every matrix anew for each frame
@@ -342,33 +344,41 @@ class Run:
         known = self._internal(self.encode(frames))[0]
         return _whole(self._fill(rows.vary(known, strength).of(self._number(label), seed), options, 0, len(frames)))
 
-    def rebuild(self, frames: Frames) -> Frames:
-        """The compression itself: encode and decode, any size and length."""
-        return _whole(self.rebuild_stream([frames]))
+    def rebuild(self, frames: Frames, size: tuple[int, int] | None = None) -> Frames:
+        """The compression itself: encode and decode, any size and length.
 
-    def rebuild_stream(self, frames: Iterable[Frames]) -> Iterator[Frames]:
+        Args:
+            frames: uint8 (T, H, W, 3).
+            size: (height, width) of the result, any; large ones are cut into tiles where memory asks for it. None is
+                the run's, which it learned at.
+        """
+        return _whole(self.rebuild_stream([frames], size))
+
+    def rebuild_stream(self, frames: Iterable[Frames], size: tuple[int, int] | None = None) -> Iterator[Frames]:
         """`rebuild` for chunks of any length: frames come out as they go in, in memory that does not grow."""
-        encoding, decoding = self._codec.new_cache(), self._codec.new_cache()
-        stride = self._codec.temporal_stride
-        waiting: Frames = np.empty((0, *self.size, 3), np.uint8)
+        height, width = size = self.size if size is None else size
+        codec = tiled_where_needed(self._untiled, size, GROUPS_AT_ONCE, self.device)
+        encoding, decoding = codec.new_cache(), codec.new_cache()
+        stride = codec.temporal_stride
+        waiting: Frames = np.empty((0, *size, 3), np.uint8)
         started = False
         chunks = iter(frames)
         while True:
             chunk = next(chunks, None)
             ended = chunk is None
             if chunk is not None:
-                waiting = np.concatenate([waiting, self._fitted(chunk)])
+                waiting = np.concatenate([waiting, fit_frames(chunk, size, self.config.data.fit)])
             length = len(waiting)
             if ended:  # fill the last group
                 missing = -(length - (not started)) % stride if length else 0
                 waiting = np.concatenate([waiting, np.repeat(waiting[-1:], missing, axis=0)])
             while len(waiting) >= (stride if started else 1):
                 take = (0 if started else 1) + stride * min(GROUPS_AT_ONCE, (len(waiting) - (not started)) // stride)
-                video = to_model(waiting[:take], self.device)
+                video = pad_to_stride(to_model(waiting[:take], self.device), codec.spatial_stride)
                 waiting, started = waiting[take:], True
                 with torch.no_grad(), autocast(self.device, self._dtype):
-                    latent = self._codec.encode_chunk(video, encoding).mode()
-                    painted = to_frames(self._codec.decode_chunk(latent, decoding))[0]
+                    latent = codec.encode_chunk(video, encoding).mode()
+                    painted = to_frames(codec.decode_chunk(latent, decoding)[..., :height, :width])[0]
                 yield painted[:length] if ended else painted
                 length -= take
             if ended:

@@ -193,6 +193,8 @@ class Codec(VideoCodec):
         self.temporal_stride = config.temporal_stride
         self.spatial_stride = config.spatial_stride
         self.latent_channels = config.latent_channels
+        if config.backbone == "transformer":  # a shifted window reaches further than convolutions
+            self.tile_overlap = 2 * config.attention_window
         self.has_encoder = config.family != "gan"
         if self.has_encoder:
             block = 3 * config.temporal_stride * config.spatial_stride**2

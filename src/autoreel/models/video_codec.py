@@ -24,11 +24,14 @@ class VideoCodec(nn.Module):
         latent_channels: C.
         latent_mean: buffer (C,), of the footage's latents.
         latent_deviation: buffer (C,).
+        tile_overlap: latent positions by which neighbouring tiles overlap (models/tiling.py), enough for what lies
+            across their edges; where a network has windows, these begin at its multiples.
     """
 
     temporal_stride: int
     spatial_stride: int
     latent_channels: int
+    tile_overlap: int = 8
     latent_mean: Tensor
     latent_deviation: Tensor
 
