@@ -28,7 +28,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     codec = Codec(CODECS[request.param]).eval()
     for parameter in codec.parameters():  # what starts at zero would hide its part
         if not parameter.any() and parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.1)
+            torch.nn.init.normal_(parameter, std=0.5 * parameter.shape[1] ** -0.5)
     return codec
 
 
