@@ -23,6 +23,9 @@ LOW_BAND_HZ = 200.0  # bass and kick, which mark the first beat of a bar
 TEMPO_RANGE_BPM = (40.0, 240.0)
 TEMPO_CENTRE_BPM = 120.0
 TEMPO_SPREAD_OCTAVES = 0.9
+FASTEST_HALVED_BPM, ALIKE_HALVES = 190.0, 0.6  # beats are taken as twice as fast up to here, when so alike
+LOUDER, AS_SHARP = 2.0, 0.6  # in power, and of the rise: then the notes between the beats are the beats
+OWN_SHARE = 0.22  # of the strongest autocorrelation that a beat's length must have itself
 TIGHTNESS = 120.0  # alpha of Ellis eq. 2, for an envelope of unit deviation
 MIN_PULSE = 0.15  # autocorrelation at the tempo's lag, of 1; noise stays below, a beat lies above
 MIN_MUSIC_S = 3.0
@@ -76,7 +79,7 @@ def track_beats(sound: Sound) -> Beats:
     period, pulse = _period(onsets)
     if pulse < MIN_PULSE:
         return even_beats(sound.duration_s, mono, rate_hz)
-    frames = _beat_frames(onsets / deviation, period)
+    frames = _on_the_accent(mono, rate_hz, onsets, _beat_frames(onsets / deviation, period), period)
     times = _to_rises(mono, rate_hz, frames * HOP_S + FLUX_LEAD_S)
     times = times[times < sound.duration_s]
     strengths = bass[np.clip(np.round(times / HOP_S).astype(int), 0, len(bass) - 1)]
@@ -165,7 +168,14 @@ def _period(onsets: Floats) -> tuple[float, float]:
     weighted = np.zeros(2 * longest + 4)
     weighted[1 : reach + 1] = correlation[1 : reach + 1] * prior[:reach]
     score = (weighted[lags] + 0.5 * weighted[2 * lags] + 0.25 * weighted[2 * lags - 1] + 0.25 * weighted[2 * lags + 1])
+    # A third of a swung beat has strong multiples, but is none itself.
+    score[correlation[lags] < OWN_SHARE * correlation[lags].max()] = -np.inf
     best = int(lags[np.argmax(score)])
+    # Fast beats lie far from the prior's centre, and in noise twice their length wins; but then they meet themselves
+    # half way too, which the halves of slow beats hardly do.
+    half = best // 2 + int(np.argmax(correlation[best // 2 : best // 2 + 2]))
+    if half * HOP_S >= 60.0 / FASTEST_HALVED_BPM and correlation[half] >= ALIKE_HALVES * correlation[best]:
+        best = half
     return _peak(correlation, best), float(correlation[best])
 
 
@@ -200,6 +210,32 @@ def _beat_frames(onsets: Floats, period: float) -> Floats:
         frames.append(at)
         at = int(back[at])
     return _filled(np.array(frames[::-1], dtype=np.float64), period, len(local))
+
+
+def _on_the_accent(
+    mono: NDArray[np.float32], rate_hz: int, onsets: Floats, frames: Floats, period: float
+) -> Floats:
+    """The same pace moved to where it sounds loudest, when the notes in between (swing) rise as sharply as the beats.
+
+    Onsets are told by how much the level rises, whatever the level: a soft note between two beats counts as much.
+    """
+    hop = max(1, round(rate_hz * HOP_S))
+    power = (mono[: len(mono) // hop * hop].astype(np.float64) ** 2).reshape(-1, hop).mean(axis=1)
+
+    def near(values: Floats, at: Floats) -> float:
+        around = np.clip(np.round(at)[:, None].astype(int) + np.arange(-3, 4), 0, len(values) - 1)
+        return float(values[around].max(axis=1).mean())
+
+    best, loudest = frames, near(power, frames) * LOUDER
+    for share in (1 / 3, 1 / 2, 2 / 3):
+        moved = frames + share * period
+        if near(onsets, moved) >= AS_SHARP * near(onsets, frames) and near(power, moved) > loudest:
+            best, loudest = moved, near(power, moved)
+    if best is frames:
+        return frames
+    before = best[0] - period
+    inside = best[best < len(onsets)]
+    return np.concatenate([[before], inside]) if before >= 0 else inside
 
 
 def _filled(frames: Floats, period: float, length: int) -> Floats:
