@@ -36,18 +36,12 @@ class StripedRun:
         self.asked.append(("generate", label, num_frames, seed))
         return self._frames(label, num_frames, seed)
 
-    def generate_batch(self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]) -> Frames:
-        clips = []
-        for label, seed in zip(labels, seeds, strict=True):
-            self.asked.append(("generate", label, num_frames, seed))
-            clips.append(np.concatenate(list(self._frames(label, num_frames, seed))))
-        return np.stack(clips)
-
     def generate_latents(
         self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]
     ) -> list[NDArray[np.float32]]:
         """Takes that know their label and seed; the higher its last digit, the more they move, from their middle on."""
         self.sketched += len(seeds)
+        self.asked += [("generate", label, num_frames, seed) for label, seed in zip(labels, seeds, strict=True)]
         latents = []
         for seed in seeds:
             n = 1 - (-(num_frames - 1) // 4)

@@ -135,9 +135,8 @@ def test_cuts_fades_and_dips_are_where_they_belong(tmp_path: Path, striped_run: 
     assert _channel(frames, 82, 90) == RED
     brightness = frames.mean(axis=(1, 2, 3))
     assert brightness[0] < 0.3 * brightness[12] and brightness[99] < 3
-    assert striped_run.asked == [
-        ("generate", label, 30, 0) for label in ("red", "green", "blue", "red")  # side by side, as long as the longest
-    ]  # fmt: skip
+    labels = [label for _, label, _, _ in striped_run.asked]
+    assert sorted(labels) == ["blue", "green", "red", "red"]
 
 
 def test_a_slower_run_is_shown_at_its_own_pace(tmp_path: Path, striped_run: Any) -> None:
@@ -397,16 +396,16 @@ def test_material_that_ends_too_early_is_said_and_no_film_is_left(tmp_path: Path
 
 
 def test_a_model_that_makes_too_little_is_an_error(tmp_path: Path, striped_run: Any) -> None:
-    striped_run.generate_batch = lambda labels, num_frames, seeds: np.zeros((1, 5, 32, 32, 3), np.uint8)
+    striped_run.decode = lambda latents, num_frames: np.zeros((5, 32, 32, 3), np.uint8)
     with pytest.raises(RunError, match="made 5 frames of 25"):
         render(_board(tmp_path, [{"length_s": 1}]), striped_run, tmp_path / "film.mp4")
 
 
 def test_an_error_of_the_model_ends_the_film_and_leaves_nothing(tmp_path: Path, striped_run: Any) -> None:
-    def broken(labels: Any, num_frames: int, seeds: Any) -> Frames:
+    def broken(labels: Any, num_frames: int, seeds: Any) -> list[Any]:
         raise RunError("the weights are damaged")
 
-    striped_run.generate_batch = broken
+    striped_run.generate_latents = broken
     with pytest.raises(RunError, match="weights are damaged"):
         render(_board(tmp_path, [{"length_s": 1}]), striped_run, tmp_path / "film.mp4")
     assert not list(tmp_path.iterdir())
@@ -441,35 +440,40 @@ def test_the_canvas_has_the_models_shape(size: tuple[int, int], canvas: tuple[in
 
 def test_shots_are_made_side_by_side_and_a_long_one_is_streamed(tmp_path: Path, striped_run: Any) -> None:
     """Of a film of many shots only a few are in memory, and of a long one only a part."""
-    limit = 30 * 32 * 32 * 3 * batches.GROUP
+    limit = 30 * 32 * 32 * 3
     lengths = [0.5] * 6 + [2.0, 0.5]
     shots = [{"length_s": length, "seed": i} for i, length in enumerate(lengths)]
-    groups: list[int] = []
     streamed: list[int] = []
-    plain_batch, plain_stream = striped_run.generate_batch, striped_run.generate_stream
-
-    def batch(labels: Any, num_frames: int, seeds: Any) -> Frames:
-        groups.append(len(seeds))
-        made: Frames = plain_batch(labels, num_frames, seeds)
-        return made
+    plain_stream = striped_run.generate_stream
 
     def stream(label: str | None = None, num_frames: int = 33, seed: int = 0) -> Iterator[Frames]:
         streamed.append(seed)
         return iter(plain_stream(label, num_frames, seed))
 
-    striped_run.generate_batch, striped_run.generate_stream = batch, stream
+    striped_run.generate_stream = stream
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "MAX_GROUP_BYTES", limit)
+        patch.setattr(batches, "MAX_SHOT_BYTES", limit)
         result = render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4")
     assert result.num_frames == 138
-    assert groups == [4, 3] and streamed == [6]
+    assert striped_run.sketched == 7 and streamed == [6]
+
+
+def test_shots_of_many_chapters_are_made_in_order(tmp_path: Path, striped_run: Any) -> None:
+    labels = ["red", "green", "blue"] * 3
+    wanted = [batches.Wanted(i, label, i, 20 + i % 4) for i, label in enumerate(labels)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "CHAPTER", 2)
+        made = list(batches.make_shots(striped_run, wanted))
+    assert [number for number, _ in made] == list(range(9))
+    for (number, frames), shot in zip(made, wanted, strict=True):
+        assert np.array_equal(frames, np.concatenate(list(striped_run._frames(shot.label, shot.count, number))))
 
 
 def test_the_same_frames_side_by_side_and_alone(tmp_path: Path, striped_run: Any) -> None:
     shots = [{"length_s": 0.4 + 0.1 * i, "seed": 3 * i, "label": "red"} for i in range(5)]
     together = _frames(render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "MAX_GROUP_BYTES", 0)
+        patch.setattr(batches, "MAX_SHOT_BYTES", 0)
         alone = _frames(render(_board(tmp_path, shots), striped_run, tmp_path / "film.mp4"))
     assert np.array_equal(together, alone)
 

@@ -1,17 +1,23 @@
-"""Shots made side by side: a network that does four at once takes about half the time it takes for four in turn."""
+"""Shots of new footage: sketched as latents side by side, painted in the order in which they are shown.
+
+    sketched   core 1  |1 4 5 9 .......|13 15 ...      a chapter's shots, those of about one length in a batch
+               core 2  |2 3 6 7 8 .....|14 16 ...      the next chapter meanwhile
+    painted             1 2 3 4 5 6 7 8 9 ...
+
+Frames are as the seed says, up to rounding: a matrix product of several shots may be added up in another order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from autoreel.clip import Frames
 from autoreel.film.made import FilmRun
-from autoreel.film.takes import Takes, painted
+from autoreel.film.takes import AT_ONCE, CHAPTER, Take, Takes, num_workers, painted, sketched, workers
 
-GROUP = 4
-MAX_GROUP_BYTES = 96 << 20
-MAX_WASTE = 1.35  # frames made for frames wanted: the shots of a group are all made as long as its longest
+MAX_SHOT_BYTES = 24 << 20
 
 
 @dataclass(frozen=True)
@@ -32,39 +38,42 @@ class Wanted:
 
 def is_short_enough(count: int, size: tuple[int, int]) -> bool:
     """Whether a shot may be held in memory whole; longer ones are streamed."""
-    return count * size[0] * size[1] * 3 <= MAX_GROUP_BYTES // GROUP
+    return count * size[0] * size[1] * 3 <= MAX_SHOT_BYTES
 
 
 def make_shots(
     run: FilmRun, wanted: Sequence[Wanted], takes: Takes | None = None
 ) -> Generator[tuple[int, Frames], None, None]:
-    """Make shots in groups, or paint the takes that are there; yields the number and frames of each, in order."""
-    takes = takes or {}
-    for group in _groups(wanted, takes):
-        frames = painted(run, takes, group[0].label, group[0].seed, group[0].count) if len(group) == 1 else None
-        if frames is not None:
-            yield group[0].number, frames
-            continue
-        longest = max(shot.count for shot in group)
-        clips = run.generate_batch([shot.label for shot in group], longest, [shot.seed for shot in group])
-        for shot, frames in zip(group, clips, strict=True):
-            yield shot.number, frames[: shot.count]
+    """Make shots, or paint the takes that are there; yields the number and frames of each, in order."""
+    kept = takes or {}
+    chapters = [wanted[i : i + CHAPTER] for i in range(0, len(wanted), CHAPTER)]
+    with workers(run) as pool:
+        coming = _begin(pool, run, chapters[0], kept) if chapters else {}
+        for place, chapter in enumerate(chapters):
+            now = coming
+            if place + 1 < len(chapters):
+                coming = _begin(pool, run, chapters[place + 1], kept)
+            for shot in chapter:
+                frames = painted(run, kept, shot.label, shot.seed, shot.count)
+                if frames is None:
+                    found = {(take.label, take.seed): take for take in now[shot.number].result()}
+                    frames = painted(run, found, shot.label, shot.seed, shot.count)
+                assert frames is not None  # its group was made as long as its longest shot
+                yield shot.number, frames
 
 
-def _groups(wanted: Sequence[Wanted], takes: Takes) -> Iterator[list[Wanted]]:
-    group: list[Wanted] = []
-    for shot in wanted:
-        if (shot.label, shot.seed) in takes:
-            if group:
-                yield group
-            yield [shot]
-            group = []
-            continue
-        larger = [*group, shot]
-        made = len(larger) * max(other.count for other in larger)
-        if group and (len(larger) > GROUP or made > MAX_WASTE * sum(other.count for other in larger)):
-            yield group
-            larger = [shot]
-        group = larger
-    if group:
-        yield group
+def _begin(
+    pool: ThreadPoolExecutor, run: FilmRun, chapter: Sequence[Wanted], kept: Takes
+) -> dict[int, Future[list[Take]]]:
+    """Have those sketched that no take is kept of; gives the batch of each shot's number."""
+    new = [shot for shot in chapter if (known := kept.get((shot.label, shot.seed))) is None
+           or known.num_frames < shot.count]  # fmt: skip
+    new.sort(key=lambda shot: -shot.count)
+    batches = min(len(new), max(-(-len(new) // AT_ONCE), num_workers(run)))
+    size = -(-len(new) // batches) if new else 1
+    coming: dict[int, Future[list[Take]]] = {}
+    for i in range(0, len(new), size):
+        some = new[i : i + size]
+        future = pool.submit(sketched, run, [(shot.label, shot.seed, shot.count) for shot in some])
+        coming |= {shot.number: future for shot in some}
+    return coming

@@ -13,6 +13,7 @@ import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,22 +127,42 @@ def _groups(
 
 
 def _side_by_side(run: FilmRun, groups: Sequence[Group]) -> Iterator[list[Take]]:
-    """One group on every core: matrices this small gain little from being split among cores."""
+    with workers(run) as pool:
+        yield from pool.map(lambda group: sketched(run, group), groups)
+
+
+@contextmanager
+def workers(run: FilmRun) -> Iterator[ThreadPoolExecutor]:
+    """Threads to sketch in, one for every core: matrices this small gain nothing from being split among cores.
+
+    What is still waiting when the block ends is not begun.
+    """
     import torch
 
-    threads = torch.get_num_threads()
-    on_cpu = getattr(getattr(run, "device", None), "type", "cpu") == "cpu"
-    workers = min(len(groups), os.cpu_count() or 1) if on_cpu else 1
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1 if on_cpu else threads,))
+    threads, on_cpu = torch.get_num_threads(), _on_cpu(run)
+    pool = ThreadPoolExecutor(
+        num_workers(run), initializer=torch.set_num_threads, initargs=(1 if on_cpu else threads,)
+    )
+    if on_cpu:
+        torch.set_num_threads(1)  # whoever paints meanwhile would only take a core away from a worker
     try:
-        with pool:
-            yield from pool.map(lambda group: _sketched(run, group), groups)
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
 
-def _sketched(run: FilmRun, group: Group) -> list[Take]:
+def num_workers(run: FilmRun) -> int:
+    """How many of `workers` there are."""
+    return os.cpu_count() or 1 if _on_cpu(run) else 1
+
+
+def _on_cpu(run: FilmRun) -> bool:
+    return bool(getattr(getattr(run, "device", None), "type", "cpu") == "cpu")
+
+
+def sketched(run: FilmRun, group: Group) -> list[Take]:
+    """The takes of a group, made in one batch as long as its longest."""
     longest = max(count for _, _, count in group)
     made = run.generate_latents([label for label, _, _ in group], longest, [seed for _, seed, _ in group])
     return [Take(label, seed, latents, longest) for (label, seed, _), latents in zip(group, made, strict=True)]
