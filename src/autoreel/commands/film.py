@@ -44,6 +44,7 @@ def film(
     codec: str | None = None,
     sample: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
+    watermark: bool = True,
 ) -> None:
     """Make a film: learn from footage, generate new shots, cut them to music. Or render a storyboard again.
 
@@ -69,11 +70,12 @@ def film(
         codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         sample: Use footage and music that the program makes itself.
         device: Where to compute.
+        watermark: Mark what the model made, invisibly; `autoreel verify` finds it.
     """
     from autoreel import preflight
 
     if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
-        _film_again(footage[0], out, device, {
+        _film_again(footage[0], out, device, watermark, {
             "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
             "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
             "--from": from_, "--codec": codec,
@@ -101,7 +103,7 @@ def film(
     commission = Commission(
         sources=footage, out=target, run=run, length_s=length_s if length is not None else None, budget=amount,
         music=music, title=title, kind=kind, wishes=wishes_of(preset, config, fit, fps, None, from_, codec), seed=seed,
-        sample=sample, device=device,
+        sample=sample, device=device, watermark=watermark,
     )  # fmt: skip
     made = carry_out(commission, report=note, bars=True)
     note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
@@ -148,7 +150,9 @@ def storyboard(
     ))  # fmt: skip
 
 
-def _film_again(storyboard: Path, out: Path | None, device: Device, others: Mapping[str, object]) -> None:
+def _film_again(
+    storyboard: Path, out: Path | None, device: Device, watermark: bool, others: Mapping[str, object]
+) -> None:
     """Render a storyboard; it says everything that the other options would."""
     from autoreel import preflight
 
@@ -166,7 +170,7 @@ def _film_again(storyboard: Path, out: Path | None, device: Device, others: Mapp
     from autoreel.generation.clips import make_parent
 
     make_parent(target)
-    _tell(render(storyboard, None, target, report=note, device=device))
+    _tell(render(storyboard, None, target, report=note, device=device, watermark=watermark))
 
 
 def _tell(result: FilmResult) -> None:

@@ -28,6 +28,7 @@ def generate(
     guidance: float | None = None,
     steps: int | None = None,
     device: Device = "auto",
+    watermark: bool = True,
 ) -> None:
     """Generate new footage.
 
@@ -41,6 +42,7 @@ def generate(
         guidance: How strictly the label is followed: 1 as trained, more exaggerates.
         steps: Steps of the sampler for each latent frame; more is slower.
         device: Where to compute.
+        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
     from autoreel import preflight
     from autoreel.generation.clips import numbered
@@ -53,7 +55,7 @@ def generate(
     for number in range(count):
         path = out if count == 1 else numbered(out, number)
         chunks = opened.generate_stream(label, num_frames, seed + number, options)
-        _write(path, opened, chunks, "generate", num_frames)
+        _write(path, opened, chunks, "generate", num_frames, run if watermark else None)
 
 
 def continue_(
@@ -67,6 +69,7 @@ def continue_(
     guidance: float | None = None,
     steps: int | None = None,
     device: Device = "auto",
+    watermark: bool = True,
 ) -> None:
     """Show what happens after a clip. The result begins with the clip, as the model sees it.
 
@@ -80,13 +83,14 @@ def continue_(
         guidance: How strictly the label is followed: 1 as trained, more exaggerates.
         steps: Steps of the sampler for each latent frame; more is slower.
         device: Where to compute.
+        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
     length_s = _check_verb(clip, "the clip", out, length)
     opened = _open(run, device)
     given, expected = _read(clip, opened)
     made = _num_frames(length_s, opened)
     chunks = opened.continue_stream(given, made, label, seed, _options(guidance, steps))
-    _write(out, opened, chunks, "continue", expected + made)
+    _write(out, opened, chunks, "continue", expected + made, run if watermark else None)
 
 
 def animate(
@@ -100,6 +104,7 @@ def animate(
     guidance: float | None = None,
     steps: int | None = None,
     device: Device = "auto",
+    watermark: bool = True,
 ) -> None:
     """Make a picture move.
 
@@ -113,6 +118,7 @@ def animate(
         guidance: How strictly the label is followed: 1 as trained, more exaggerates.
         steps: Steps of the sampler for each latent frame; more is slower.
         device: Where to compute.
+        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
     length_s = _check_verb(picture, "the picture", out, length)
     opened = _open(run, device)
@@ -121,7 +127,7 @@ def animate(
     frame = first_frame(picture, size=opened.size, fit=opened.config.data.fit)
     num_frames = _num_frames(length_s, opened)
     chunks = opened.animate_stream(frame, num_frames, label, seed, _options(guidance, steps))
-    _write(out, opened, chunks, "animate", num_frames)
+    _write(out, opened, chunks, "animate", num_frames, run if watermark else None)
 
 
 def rebuild(
@@ -131,6 +137,7 @@ def rebuild(
     out: Out = Path("rebuilt.mp4"),
     own_size: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
+    watermark: bool = True,
 ) -> None:
     """Encode a clip and decode it again: the compression itself.
 
@@ -140,12 +147,13 @@ def rebuild(
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
         own_size: Keep the size of the clip instead of the model's.
         device: Where to compute.
+        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
     _check_verb(clip, "the clip", out, "1s")
     opened = _open(run, device)
     size = _size_of(clip) if own_size else opened.size
     given, expected = _read(clip, opened, size)
-    _write(out, opened, opened.rebuild_stream(given, size), "rebuild", expected, size)
+    _write(out, opened, opened.rebuild_stream(given, size), "rebuild", expected, run if watermark else None, size)
 
 
 def _check_verb(given: Path, what: str, out: Path, length: str) -> float | None:
@@ -193,12 +201,20 @@ def _read(clip: Path, run: Run, size: tuple[int, int] | None = None) -> tuple[It
 
 
 def _write(
-    path: Path, run: Run, chunks: Iterator[Frames], verb: str, num_frames: int, size: tuple[int, int] | None = None
+    path: Path, run: Run, chunks: Iterator[Frames], verb: str, num_frames: int, mark_of: Path | None,
+    size: tuple[int, int] | None = None,
 ) -> None:  # fmt: skip
+    """Write the clip, with the mark of a run folder or with none."""
+    from autoreel.film.provenance import hash_of_folder
     from autoreel.generation.clips import write_clip
+    from autoreel.media.watermark import Watermark, run_id
     from autoreel.training.progress import display
 
+    size = size or run.size
+    marker = None if mark_of is None else Watermark(size, run.rate, run_id(hash_of_folder(mark_of)))
     with display(None) as shown:
         told = partial(shown.update, path.name)
-        write_clip(path, chunks, verb=verb, size=size or run.size, rate=run.rate, num_frames=num_frames, report=told)
+        write_clip(
+            path, chunks, verb=verb, size=size, rate=run.rate, num_frames=num_frames, report=told, watermark=marker
+        )
     print(path)

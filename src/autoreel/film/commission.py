@@ -37,6 +37,7 @@ class Commission:
         seed: of the film, and of the training where that begins with this film; None takes the training's.
         sample: learn from footage that the program renders itself.
         device: "auto", "cpu" or "cuda".
+        watermark: mark what the model made.
     """
 
     sources: tuple[Path, ...]
@@ -51,6 +52,7 @@ class Commission:
     seed: int | None = None
     sample: bool = False
     device: str = "auto"
+    watermark: bool = True
 
     @property
     def run_path(self) -> Path:
@@ -91,7 +93,8 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
     return make_film(
         Run.open(folder.root, device=commission.device), folder.root, commission.out, music=music,
         length_s=commission.length_s, title=commission.title, kind=commission.kind,
-        seed=training_seed if commission.seed is None else commission.seed, device=commission.device, report=say,
+        seed=training_seed if commission.seed is None else commission.seed, device=commission.device,
+        watermark=commission.watermark, report=say,
     )  # fmt: skip
 
 

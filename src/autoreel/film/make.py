@@ -41,6 +41,7 @@ def make_film(
     seed: int = 0,
     kind: str = "plain",
     device: str = "auto",
+    watermark: bool = True,
     report: Report | None = None,
 ) -> MadeFilm:
     """Write a storyboard and render it. One that somebody edited is rendered as it stands.
@@ -55,6 +56,7 @@ def make_film(
         seed: the same seed gives the same film.
         kind: of film: one of `kinds.known_kinds()`, or a person's own file.
         device: for the run that an edited storyboard names, where that is another.
+        watermark: mark what the model made.
         report: told in single lines what happens.
 
     Raises:
@@ -69,13 +71,14 @@ def make_film(
         is_own = board.run is None or Path(board.run).resolve() == run_path.resolve()
         if report is not None:
             report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run))
-        return MadeFilm(render(path, run if is_own else None, out, report=report, device=device), path)
+        made = render(path, run if is_own else None, out, report=report, device=device, watermark=watermark)
+        return MadeFilm(made, path)
     board, takes = _compose(
         run, run_path, music=music, length_s=DEFAULT_LENGTH_S if length_s is None else length_s, title=title,
         seed=seed, kind=kind, report=report,
     )
     written = _written(board, path, report)
-    return MadeFilm(render(written, run, out, report=report, takes=takes), written)
+    return MadeFilm(render(written, run, out, report=report, takes=takes, watermark=watermark), written)
 
 
 def _what_is_rendered(

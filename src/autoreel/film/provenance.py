@@ -11,8 +11,9 @@ from typing import Any
 
 from autoreel.errors import RunError
 from autoreel.film.layout import Layout, Placed
-from autoreel.film.storyboard import GENERATED_VERBS, REPAINTED_VERBS, Storyboard, plain_values
+from autoreel.film.storyboard import GENERATED_VERBS, LATENT_TRANSITIONS, REPAINTED_VERBS, Storyboard, plain_values
 from autoreel.generation.clips import NOTICES
+from autoreel.media import watermark
 from autoreel.runs import RunFolder, atomic_write_text
 
 RECORD_VERSION = 1
@@ -20,6 +21,7 @@ KIND_OF_VERB = {
     **dict.fromkeys(GENERATED_VERBS, "generated"), **dict.fromkeys(REPAINTED_VERBS, "rebuilt"),
     "material": "original", "still": "original", "card": "plain",
 }  # fmt: skip
+MADE_BY_MODEL = ("generated", "rebuilt")
 NOTICE = {
     "generated": NOTICES["generate"],
     "rebuilt": NOTICES["rebuild"],
@@ -50,10 +52,13 @@ def hash_of_run(storyboard: Storyboard) -> str | None:
     Returns:
         None when the storyboard's run is not a run folder on this disk, or has no weights.
     """
-    if storyboard.run is None:
-        return None
+    return None if storyboard.run is None else hash_of_folder(Path(storyboard.run))
+
+
+def hash_of_folder(path: Path) -> str | None:
+    """`hash_of_run` for a run folder."""
     try:
-        folder = RunFolder.open(Path(storyboard.run))
+        folder = RunFolder.open(path)
         weights, config = folder.manifest.weights, folder.config
     except RunError:
         return None
@@ -65,9 +70,28 @@ def hash_of_run(storyboard: Storyboard) -> str | None:
     return "+".join([*(weights[name].sha256 or "" for name in sorted(weights)), settings[:16]])
 
 
+def shows_model(layout: Layout) -> list[bool]:
+    """Whether something that a model made is seen, for each frame of a film; these carry the mark."""
+    seen = [False] * layout.num_frames
+    for placed in layout.placed:
+        spans = [(placed.start, placed.num_frames)] if KIND_OF_VERB[placed.shot.verb] in MADE_BY_MODEL else []
+        if placed.into is not None and placed.into.kind in LATENT_TRANSITIONS:
+            spans.append((placed.first - placed.into_frames // 2, placed.into_frames))
+        for begin, length in spans:
+            for frame in range(max(0, begin), min(layout.num_frames, begin + length)):
+                seen[frame] = True
+    return seen
+
+
+def is_marked(record: Path) -> bool:
+    """Whether the film that a record tells of carries the mark; none that was made before there was one does."""
+    return json.loads(record.read_text(encoding="utf-8")).get("watermark") is not None
+
+
 def record(
-    storyboard: Storyboard, layout: Layout, *, film: Path, path: Path, run_hash: str | None, wall_s: float
-) -> dict[str, Any]:
+    storyboard: Storyboard, layout: Layout, *, film: Path, path: Path, run_hash: str | None, wall_s: float,
+    is_marked: bool,
+) -> dict[str, Any]:  # fmt: skip
     """All that is needed to make a film again, and which of its seconds are generated.
 
     Args:
@@ -77,6 +101,7 @@ def record(
         path: where the record will stand; paths in it are relative to that place.
         run_hash: as `hash_of_run` gives it.
         wall_s: how long the rendering took.
+        is_marked: the frames of a model carry the mark.
     """
     return {
         "record": RECORD_VERSION,
@@ -87,6 +112,7 @@ def record(
         "duration_s": float(layout.num_frames / layout.rate),
         "rendered_in_s": round(wall_s, 2),
         "run_hash": run_hash,
+        "watermark": {"version": watermark.VERSION, "run_id": watermark.run_id(run_hash)} if is_marked else None,
         "versions": versions(),
         "spans": [_span(placed, layout) for placed in layout.placed],
         "storyboard": plain_values(storyboard, path.absolute().parent),

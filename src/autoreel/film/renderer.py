@@ -35,6 +35,7 @@ from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
 from autoreel.media.sound import fit
 from autoreel.media.titles import TitleLayer, overlay, render_title
+from autoreel.media.watermark import Watermark, run_id
 
 Report = Callable[[str], None]
 BEAT_RATE_HZ = 22_050
@@ -73,6 +74,7 @@ def render(
     keep_shots: bool = True,
     device: str = "auto",
     takes: Takes | None = None,
+    watermark: bool = True,
 ) -> FilmResult:
     """Render a film.
 
@@ -84,6 +86,8 @@ def render(
         keep_shots: keep the model's frames in a hidden folder beside the film, for the next rendering.
         device: that a run is opened on, "auto", "cpu" or "cuda".
         takes: new footage that was sketched with this run and need only be painted.
+        watermark: mark the frames in which something is seen that a model made; a film whose record is given is marked
+            as it was.
 
     Returns:
         What was made. The film has exactly its length times its rate frames.
@@ -98,9 +102,11 @@ def render(
     where = str(storyboard) if isinstance(storyboard, Path) else "storyboard"
     board = load_storyboard(storyboard) if isinstance(storyboard, Path) else storyboard
     run_hash = provenance.hash_of_run(board)
-    if isinstance(storyboard, Path) and storyboard.suffix.lower() == ".json" and report is not None:
-        for line in provenance.differences(storyboard, run_hash):
-            report(line)
+    if isinstance(storyboard, Path) and storyboard.suffix.lower() == ".json":
+        watermark = watermark and provenance.is_marked(storyboard)
+        if report is not None:
+            for line in provenance.differences(storyboard, run_hash):
+                report(line)
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = _open_run(Path(str(board.run)), device)
     check_sources(board, run, where)
@@ -123,14 +129,17 @@ def render(
         )
         pictures = stack.enter_context(ahead(composer.frames(), FRAMES_AHEAD, stop))
         progress = _Progress(layout.num_frames, report)
-        for number, picture in enumerate(pictures):
-            writer.write(np.asarray(titles.over(picture, number), dtype=np.uint8)[None])
+        marker = Watermark(size, canvas.rate, run_id(run_hash))
+        for number, (picture, is_made) in enumerate(zip(pictures, provenance.shows_model(layout), strict=True)):
+            frame = np.asarray(titles.over(picture, number), dtype=np.uint8)
+            writer.write(marker.mark(frame, number)[None] if is_made and watermark else frame[None])
             progress.told(number + 1)
     cache.remove_unused()
     wall_s = time.monotonic() - started_s
     record = beside(out, ".json")
     provenance.write_record(
-        provenance.record(board, layout, film=out, path=record, run_hash=run_hash, wall_s=wall_s), record
+        provenance.record(board, layout, film=out, path=record, run_hash=run_hash, wall_s=wall_s, is_marked=watermark),
+        record,
     )
     return FilmResult(
         out, record, layout.num_frames, float(layout.num_frames / layout.rate), wall_s, cache.num_made, cache.num_kept

@@ -9,6 +9,7 @@ from pathlib import Path
 from autoreel.clip import Frames
 from autoreel.errors import OutputError, UsageError, translate_os_error
 from autoreel.media.encode import VideoWriter
+from autoreel.media.watermark import Watermark
 
 # What a file says of itself in its metadata, by what was done; films join several of these (film/provenance.py).
 NOTICES = {
@@ -21,7 +22,7 @@ NOTICES = {
 
 def write_clip(
     path: Path, chunks: Iterator[Frames], *, verb: str, size: tuple[int, int], rate: Fraction, num_frames: int,
-    report: Callable[[float, str], None],
+    report: Callable[[float, str], None], watermark: Watermark | None = None,
 ) -> None:
     """Write frames to a file while they are made.
 
@@ -33,6 +34,7 @@ def write_clip(
         rate: frames per second.
         num_frames: how many will come, for the progress.
         report: told the share that is done, in [0, 1], and the same in words.
+        watermark: that marks them; None leaves them as they are.
 
     Raises:
         OutputError: it cannot be written; nothing stands under its name then.
@@ -41,7 +43,8 @@ def write_clip(
     done = 0
     with VideoWriter(path, size=size, rate=rate, metadata={"comment": NOTICES[verb]}) as writer:
         for chunk in chunks:
-            writer.write(chunk)
+            for number, frame in enumerate(chunk, start=done):
+                writer.write(frame if watermark is None else watermark.mark(frame, number))
             done += len(chunk)
             report(min(1.0, done / num_frames), f"{done} of {num_frames} frames")
 

@@ -1,7 +1,7 @@
 """An invisible mark in the pictures that a model made: which second of which run's film a frame is.
 
 A spread-spectrum mark (Cox et al. 1997) on a fixed grid of the picture, so that scaling does not move it. Every second
-has its own pattern: 458 cosines of 2.5 to 12 periods across the picture, each with a sign drawn from a public key and
+has its own pattern: 449 cosines of 2.5 to 12 periods across the picture, each with a sign drawn from a public key and
 the number of the second. Three quarters of the signs depend on nothing else; they are what is searched for. The others
 carry the first 24 bits of the run's hash, 8 bits to a group, as one of 256 rows of signs.
 
@@ -35,13 +35,13 @@ _KEY = b"autoreel watermark 1"
 _BAND = (5.0, 24.0)  # half periods across the picture: lower drowns in the picture, higher dies in the encoder
 _SYNC_SHARE = 0.75
 _BLEND = 0.125  # of a second, on both sides of a change of pattern
-_PHASES = 16  # a second has so many steps; within one the pattern stands still
+_PHASES = 8  # a second has so many steps; within one the pattern stands still
 _AMPLITUDE = 1.9  # root mean square in levels of 255: 42.4 dB
 _MIN_AMPLITUDE = 0.95
 _FULL_AMPLITUDE_PX = 64  # of the shorter side
 _MASKING = 0.35  # how much stronger the mark is in rough places than in smooth ones
 _SMOOTH, _ROUGH = 0.7, 0.2  # most levels where all is smooth, and more for each level of deviation
-_DRIFT = 3.0  # levels that the light of the picture's parts may change before the mark is fitted to it again
+_DRIFT = 0.3  # share by which the light of the picture's parts may change before the mark is fitted to it again
 _PARTS = 8  # down and across
 _TILE = 256
 
@@ -53,7 +53,7 @@ def cosines() -> NDArray[np.float32]:
     places = np.arange(GRID)
     matrix = np.cos(np.pi * np.outer(places, places + 0.5) / GRID) * np.sqrt(2 / GRID)
     matrix[0] /= np.sqrt(2)
-    return matrix.astype(np.float32)
+    return np.asarray(matrix, np.float32)
 
 
 @functools.cache
@@ -111,7 +111,9 @@ class Watermark:
         self._patterns: dict[int, NDArray[np.float32]] = {}
         self._phase: tuple[int, int] | None = None
         self._parts = np.zeros((_PARTS, _PARTS), np.float32)
-        self._change = self._floor = self._ceiling = np.zeros(0, np.uint8)
+        self._change: Frames = np.zeros(0, np.uint8)
+        self._floor: Frames = self._change
+        self._ceiling: Frames = self._change
 
     def mark(self, picture: Frames, number: int) -> Frames:
         """One picture with the mark.
@@ -128,9 +130,8 @@ class Watermark:
         step = math.floor((at - second) * _PHASES)
         phase = (second, step if _nearness(step) < _BLEND else _PHASES // 2)
         light = self._seen(picture)
-        parts = light[: len(light) // _PARTS * _PARTS, : light.shape[1] // _PARTS * _PARTS]
-        parts = parts.reshape(_PARTS, len(parts) // _PARTS, _PARTS, -1).mean((1, 3))
-        if phase != self._phase or float(np.abs(parts - self._parts).mean()) > _DRIFT:
+        parts = np.asarray(Image.fromarray(light).resize((_PARTS, _PARTS), Image.Resampling.BOX))
+        if phase != self._phase or _drift(self._parts, parts) > _DRIFT:
             self._phase, self._parts = phase, parts
             self._fit(phase, light)
         marked: Frames = np.minimum(picture, self._ceiling)
@@ -150,9 +151,12 @@ class Watermark:
         strength = _resized(visibility(light, self._amplitude), (GRID, GRID))
         change = _resized(self._pattern(*phase) * strength, self._size)
         whole = np.rint(change + self._dither).astype(np.int8)
-        self._change = _in_colours(whole.view(np.uint8))
-        self._floor = _in_colours(np.maximum(-whole, 0).astype(np.uint8))
-        self._ceiling = _in_colours(255 - np.maximum(whole, 0).astype(np.uint8))
+        signed = np.empty((*self._size, 3), np.int8)
+        for colour in range(3):  # several times as fast as one assignment to all
+            signed[..., colour] = whole
+        self._change = signed.view(np.uint8)
+        self._floor = np.maximum(-signed, 0).view(np.uint8)
+        self._ceiling = np.bitwise_not(np.maximum(signed, 0).view(np.uint8))  # 255 less it
 
     def _pattern(self, second: int, step: int) -> NDArray[np.float32]:
         """The pattern at a moment: that of its second, blended with its neighbour's near a change."""
@@ -168,6 +172,11 @@ class Watermark:
             self._patterns = {k: v for k, v in self._patterns.items() if abs(k - second) <= 1}
             self._patterns[second] = pattern(second, self.identity)
         return self._patterns[second]
+
+
+def _drift(before: NDArray[np.float32], now: NDArray[np.float32]) -> float:
+    """How much the light has changed; in the dark a little is much."""
+    return float((np.abs(now - before) / (16 + np.minimum(before, now))).mean())
 
 
 def _nearness(step: int) -> float:
@@ -186,8 +195,8 @@ def pattern(second: int, identity: int) -> NDArray[np.float32]:
         spectrum[places] = group_signs(second, group)[bits]
     count = len(sync) + sum(len(places) for places in groups)
     matrix = cosines()
-    waves: NDArray[np.float32] = matrix.T @ spectrum.reshape(GRID, GRID) @ matrix
-    return waves * np.float32(GRID / math.sqrt(count))
+    waves = matrix.T @ spectrum.reshape(GRID, GRID) @ matrix
+    return np.asarray(waves * (GRID / math.sqrt(count)), np.float32)
 
 
 def visibility(light: NDArray[np.float32], amplitude: float) -> NDArray[np.float32]:
@@ -200,7 +209,7 @@ def visibility(light: NDArray[np.float32], amplitude: float) -> NDArray[np.float
     mean = box_mean(light, 5)
     deviation = np.sqrt(np.maximum(box_mean(light * light, 5) - mean * mean, 0))
     rough = 1 + _MASKING * np.minimum(deviation, 24) / 12
-    rough *= amplitude / math.sqrt(float((rough * rough).mean()))
+    rough = rough * (amplitude / math.sqrt(float((rough * rough).mean())))
     unseen = np.minimum(rough, _SMOOTH + _ROUGH * deviation)
     lit = np.clip((mean - 4) / 28, 0, 1) * np.clip((253 - mean) / 12, 0, 1)
     strength: NDArray[np.float32] = (unseen * lit).astype(np.float32)
@@ -215,11 +224,6 @@ def box_mean(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     total = sums[..., width:, width:] - sums[..., :-width, width:] - sums[..., width:, :-width]
     mean: NDArray[np.float32] = ((total + sums[..., :-width, :-width]) / width**2).astype(np.float32)
     return mean
-
-
-def _in_colours(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) to (H, W, 3)."""
-    return np.repeat(values, 3, axis=1).reshape(*values.shape, 3)
 
 
 def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

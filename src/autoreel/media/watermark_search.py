@@ -5,9 +5,9 @@
       --> smooth places count more, frequencies alike      (there the mark is large against the picture)
       --> correlation with the signs of every second a film may have
 
-The public key's signs know nothing of a clean film. So whatever its pictures are, the correlation T of independent signs
-with numbers of norm 1 has P(T >= t) <= 3.178 Q(t), where Q is the normal tail (Bentkus and Dzindzalieta 2015); the
-threshold is this bound over all places that are tried.
+The public key's signs know nothing of a clean film. So whatever its pictures are, the correlation T of independent
+signs with numbers of norm 1 has P(T >= t) <= 3.178 Q(t), where Q is the normal tail (Bentkus and Dzindzalieta 2015);
+the threshold is this bound over all places that are tried.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def search(observed: Observed) -> Found | None:
     seconds = np.arange(len(features)) + shift
     marked = _marked(features[:, :num_sync], seconds)
     if shift == PERIOD - 1 and phase <= _LATE:
-        start_s = 0.0
+        start_s, phase = 0.0, 0  # the encoder was late, not the film
     else:
         start_s = shift + 1 - phase / EIGHTHS  # row 0 lies before the film
         start_s -= PERIOD * (start_s > PERIOD - observed.duration_s)
@@ -223,9 +223,8 @@ def _share_of_neighbours(
         rest = np.median(np.abs(fine - share * earlier - other * later).reshape(len(fine), -1), axis=1)
         rest /= math.sqrt(1 + share**2 + other**2)
         better = there & (rest < least)
-        least, before, after = np.where(better, rest, least), np.where(better, share, before), np.where(
-            better, other, after
-        )
+        least = np.where(better, rest, least)
+        before, after = np.where(better, share, before), np.where(better, other, after)
     return before.astype(np.float32), after.astype(np.float32)
 
 
@@ -248,7 +247,7 @@ def _marked(features: Features, seconds: NDArray[np.int64]) -> NDArray[np.bool_]
     """Which seconds carry the mark: the likeliest row of states, where each second alone may be too faint to tell."""
     signs = _all_signs()[seconds % PERIOD]
     scores = (features * signs).sum(1) / np.maximum(np.linalg.norm(features, axis=1), 1e-9)
-    marked = scores >= scores.mean()
+    marked: NDArray[np.bool_] = scores >= scores.mean()
     for _ in range(5):
         # Not every shot lets as much of it through: half of what is usual is taken for the mark too.
         level = max(1.0, _USUAL * float(scores[marked].mean())) if marked.any() else 1.0
