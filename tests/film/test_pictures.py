@@ -9,7 +9,7 @@ from PIL import Image
 
 from autoreel.film.effects import EFFECTS, ColorEffect, Effect, GrainEffect, SepiaEffect, ZoomEffect
 from autoreel.film.filters import FILTERS, Span, make_filters
-from autoreel.film.storyboard import TransitionKind
+from autoreel.film.storyboard import LATENT_TRANSITIONS, TransitionKind
 from autoreel.film.transitions import MIXES, mix, to_color
 
 SIZE = (48, 64)
@@ -37,7 +37,7 @@ def _one(effect: Effect, picture: Image.Image, frame: int = 0) -> NDArray[np.int
 
 def test_the_tables_agree() -> None:
     assert set(FILTERS) == set(EFFECTS)
-    assert {"cut", *MIXES} == set(get_args(TransitionKind))
+    assert {"cut", *MIXES, *LATENT_TRANSITIONS} == set(get_args(TransitionKind))
     union = get_args(get_args(Effect)[0])
     assert {effect.model_fields["name"].default for effect in union} == set(EFFECTS)
 
