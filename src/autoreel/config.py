@@ -149,6 +149,8 @@ class TrainingConfig(Strict):
     discriminator_rate: Annotated[float, Field(gt=0)] = 1e-3
     prior_batch: Annotated[int, Field(ge=1)] = 16
     prior_rate: Annotated[float, Field(gt=0)] = 2e-3
+    refine_rate: Annotated[float, Field(gt=0)] = 3e-3
+    refine_anchor: Annotated[float, Field(ge=0)] = 1.0  # weight of reading footage as before
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     augment: bool = True  # clips closer, shifted, backwards, in other colours, for the codec
     mirror: bool = True  # mirrored clips for the codec; the prior sees footage as it is

@@ -60,7 +60,10 @@ def test_all_is_divided_and_a_stage_gets_the_whole() -> None:
     assert divide(Budget(steps=7), "all", 0.5, "gan") == {"codec": Budget(steps=7)}
     with pytest.raises(UsageError, match="the family gan has no prior"):
         divide(Budget(steps=7), "prior", 0.5, "gan")
-    with pytest.raises(UsageError, match="use codec, prior or all"):
+    assert divide(Budget(steps=7), "refine", 0.5) == {"refine": Budget(steps=7)}
+    with pytest.raises(UsageError, match="no encoder to refine"):
+        divide(Budget(steps=7), "refine", 0.5, "gan")
+    with pytest.raises(UsageError, match="use codec, prior, refine or all"):
         divide(Budget(steps=7), "both", 0.5)
 
 

@@ -21,12 +21,14 @@ from autoreel.config import (
     with_parts,
 )
 from autoreel.models.codec import Codec
+from autoreel.models.prior import Prior
 from autoreel.runs import RunFolder, layout_of, read_weights, write_weights
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, Place, Snapshot, capture
 from autoreel.training.codec_stage import CodecStage
 from autoreel.training.measure import NoiseFootage
 from autoreel.training.prior_stage import PriorStage
+from autoreel.training.refine_stage import RefineStage
 from autoreel.training.stage import NonFiniteError, Stage
 
 CPU = torch.device("cpu")
@@ -61,6 +63,13 @@ def prior(path: Path) -> Stage:
     return PriorStage.open(run, NoiseFootage(SMALL), trained, CPU, Budget(steps=10))
 
 
+def refine(path: Path) -> Stage:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trained, drawn_by = Codec(SMALL.codec), Prior(SMALL.prior, SMALL.codec.latent_channels, (4, 4), 0)
+    return RefineStage(SMALL, trained, drawn_by, NoiseFootage(SMALL), CPU)
+
+
 # How to make one, given a place for its files; and shares of the budget that show each of its parts.
 STAGES: dict[str, tuple[Callable[[Path], Stage], tuple[float, ...]]] = {
     "toy": (toy, (0.1,)),
@@ -86,6 +95,7 @@ STAGES: dict[str, tuple[Callable[[Path], Stage], tuple[float, ...]]] = {
         (0.95,),
     ),
     "prior": (prior, (0.1, 0.9)),
+    "refine": (refine, (0.1, 0.9)),
 }
 Make = Callable[[], Stage]
 every_stage = pytest.mark.parametrize("name", STAGES)

@@ -56,7 +56,7 @@ def train(
     run: Annotated[Path, Parameter(name=["--run", "-r"])],
     budget: str = "20m",
     steps: int | None = None,
-    stage: Literal["all", "codec", "prior"] = "all",
+    stage: Literal["all", "codec", "prior", "refine"] = "all",
     preset: str = "auto",
     family: Family | None = None,
     backbone: Backbone | None = None,
@@ -76,7 +76,7 @@ def train(
         run: The run folder: a new one, or one to go on with.
         budget: Time for training: 20m, 90s, 1h.
         steps: A number of updates instead of a time.
-        stage: codec, prior, or all of it.
+        stage: codec, prior, or all (both); or refine: the encoder on generated video, so that re-encoding drifts less.
         preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
         family: What the codec is: gan, ae, vae, or vae-gan, which is taken when left out.
         backbone: What it is built of: resnet (taken when left out), or transformer.

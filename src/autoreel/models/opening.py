@@ -10,10 +10,15 @@ from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder, layout_of
 
 CODEC_FILE = "codec.safetensors"
+REFINED_FILE = "refine.safetensors"  # the encoder alone
 
 
-def open_codec(run: RunFolder) -> VideoCodec:
+def open_codec(run: RunFolder, *, refined: bool = True) -> VideoCodec:
     """Build the codec of a run and give it its weights.
+
+    Args:
+        run: the run folder.
+        refined: take the encoder as its refinement left it, where that has been done.
 
     Raises:
         RunError: not trained yet, damaged, not what the config describes; or a pretrained one that is gone.
@@ -23,6 +28,8 @@ def open_codec(run: RunFolder) -> VideoCodec:
     if pretrained is None:
         codec = Codec(run.config.codec)
         codec.load_state_dict(run.load_weights(CODEC_FILE, layout_of(codec.state_dict())))
+        if refined and _is_refined(run):
+            codec.encoder.load_state_dict(run.load_weights(REFINED_FILE, layout_of(codec.encoder.state_dict())))
         return codec
     from autoreel.models.pretrained import DiffusersCodec
 
@@ -34,13 +41,19 @@ def open_codec(run: RunFolder) -> VideoCodec:
     return opened
 
 
-def own_codec(run: RunFolder) -> Codec:
-    """`open_codec` for what only our own codec can do.
+def own_codec(run: RunFolder, *, refined: bool = True) -> Codec:
+    """`open_codec` for what only our own codec can do; arguments as there.
 
     Raises:
         RunError: the run's codec is a pretrained one; or as `open_codec`.
     """
-    codec = open_codec(run)
+    codec = open_codec(run, refined=refined)
     if not isinstance(codec, Codec):
         raise RunError(f"{run.root} uses a pretrained codec; this takes a run that trained its own")
     return codec
+
+
+def _is_refined(run: RunFolder) -> bool:
+    """Whether there is a refined encoder, and of the codec that is there now."""
+    stage = run.manifest.stages.get("refine")
+    return REFINED_FILE in run.manifest.weights and stage is not None and stage.codec_hash == run.manifest.codec_hash

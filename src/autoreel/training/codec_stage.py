@@ -93,8 +93,8 @@ class CodecStage:
         self._optimizers = self._make_optimizers()
 
     @classmethod
-    def open(cls, run: RunFolder, store: FootageStore, device: torch.device) -> Self:
-        """The stage of a run folder.
+    def open(cls, run: RunFolder, store: FootageStore, device: torch.device, *, fit: bool = True) -> Self:
+        """The stage of a run folder; `fit` as above.
 
         Raises:
             FootageError: no footage to train on.
@@ -104,7 +104,7 @@ class CodecStage:
         objective, perceptual = run.config.objective, None
         if objective.lpips_weight and objective.lpips_weights is not None:
             perceptual = Perceptual.open(objective.lpips_weights, objective.lpips_network)
-        return cls(run.config, store, device, fit=not begun, perceptual=perceptual)
+        return cls(run.config, store, device, fit=fit and not begun, perceptual=perceptual)
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         training = self.config.training

@@ -26,6 +26,7 @@ from autoreel.training.stage import Stage
 from autoreel.training.threads import ThreadWatch, fastest_threads, threads_given_back
 
 BuildStage = Callable[[RunFolder, FootageStore, torch.device, Budget], Stage]  # the budget is that of the stage
+OF_ONE_CODEC = ("prior", "refine")  # stages that begin again when the codec has changed
 MEASURE_FROM_S = 60.0  # in shorter trainings measuring would cost more than it gives
 MEASURE_FROM_STEPS = 100
 
@@ -81,7 +82,7 @@ def train(
         run: the run folder.
         store: the footage.
         budget: over all sessions. For "all" it is divided by the config's `codec_share`.
-        stage: "codec", "prior" or "all".
+        stage: "codec", "prior", "refine" (the encoder, on generated video) or "all", which is codec and prior.
         report: given plain lines; None shows a bar on a terminal.
         stop: set it to stop; None lets Ctrl-C and SIGTERM do so.
         device: "auto", "cpu" or "cuda".
@@ -136,7 +137,7 @@ def _shares(run: RunFolder, budget: Budget, stage: str) -> dict[str, Budget]:
     pretrained = run.config.pretrained
     if pretrained is None:
         return divide(budget, stage, run.config.training.codec_share, run.config.codec.family)
-    if stage == "codec":
+    if stage in ("codec", "refine"):
         raise UsageError(f"the codec of {run.root} is {pretrained.source}, which is not trained; use --stage prior")
     return divide(budget, "prior" if stage == "all" else stage, 0.5)
 
@@ -154,7 +155,7 @@ def _train_stage(
 ) -> None:
     state = run.manifest.stages.get(name, StageState())
     weights = f"{name}.safetensors"
-    codec_hash = _codec_of(run) if name == "prior" else None
+    codec_hash = _codec_of(run) if name in OF_ONE_CODEC else None
     if state.done and weights in run.manifest.weights and state.codec_hash == codec_hash:
         if budget.reached(state.step, state.elapsed_s):
             took = f"{state.step} steps in {show_duration(state.elapsed_s)}"
@@ -188,7 +189,8 @@ def _train_stage(
     codec_before = run.manifest.codec_hash
     run.save_weights(weights, export.tensors, export.metadata)
     if run.manifest.codec_hash != codec_before:  # the prior of another codec would paint noise
-        run.forget_weights("prior.safetensors")
+        for other in OF_ONE_CODEC:
+            run.forget_weights(f"{other}.safetensors")
     run.update_stage(name, StageState(done=True, step=ended.step, elapsed_s=ended.elapsed_s, codec_hash=codec_hash))
     shown.note(f"{name}: trained, {ended.step} steps in {show_duration(ended.elapsed_s)}")
 
@@ -267,7 +269,7 @@ def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device, budg
     start = None if begun else start_weights(run)
     if start is None:
         return CodecStage.open(run, store, device)
-    stage = CodecStage(run.config, store, device, fit=False)
+    stage = CodecStage.open(run, store, device, fit=False)
     for name in ("codec", "averaged"):
         stage.modules()[name].load_state_dict(start)
     return stage
@@ -277,7 +279,22 @@ def _prior_stage(run: RunFolder, store: FootageStore, device: torch.device, budg
     from autoreel.models.opening import open_codec
     from autoreel.training.prior_stage import PriorStage
 
-    return PriorStage.open(run, store, open_codec(run), device, budget)
+    # Of the codec as it was trained: a refinement in between changes no latents.
+    return PriorStage.open(run, store, open_codec(run, refined=False), device, budget)
 
 
-BUILDERS: Mapping[str, BuildStage] = {"codec": _codec_stage, "prior": _prior_stage}
+def _refine_stage(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> Stage:
+    from autoreel.models.opening import own_codec
+    from autoreel.models.prior import Prior
+    from autoreel.training.refine_stage import RefineStage
+
+    codec, prior, manifest = own_codec(run, refined=False), None, run.manifest
+    state = manifest.stages.get("prior", StageState())
+    if "prior.safetensors" in manifest.weights and state.codec_hash == manifest.codec_hash:
+        size = (store.size[0] // codec.spatial_stride, store.size[1] // codec.spatial_stride)
+        prior = Prior(run.config.prior, codec.latent_channels, size, len(store.labels))
+        prior.load_state_dict(run.load_weights("prior.safetensors", layout_of(prior.state_dict())))
+    return RefineStage(run.config, codec, prior, store, device)
+
+
+BUILDERS: Mapping[str, BuildStage] = {"codec": _codec_stage, "prior": _prior_stage, "refine": _refine_stage}
