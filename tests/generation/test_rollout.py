@@ -81,16 +81,21 @@ def test_length_and_finite(prior: Prior) -> None:
 
 def test_known_frames_stay_known(prior: Prior) -> None:
     clip = torch.randn(2, 3, 4, 4)
-    made = fill(prior, rows.between(clip, 3, clip[:, 1:]))[0]
-    assert torch.equal(made[:, :3], clip) and torch.equal(made[:, 6:], clip[:, 1:])
+    made = fill(prior, rows.between(clip, 3, clip[:, 1:], joint=0.0))[0]
+    assert torch.equal(made[:, :3], clip) and torch.equal(made[:, 6:], clip[:, 1:2]) and made.shape[1] == 7
     assert torch.equal(fill(prior, rows.rebuild(clip))[0], clip)
-    assert fill(prior, rows.loop(clip, 2, clip[:, :2])).shape[2] == 5
 
 
 def test_a_known_end_changes_what_comes_before_it(prior: Prior) -> None:
     clip = torch.randn(2, 2, 4, 4)
     one, other = (fill(prior, rows.between(clip, 1, end)) for end in (clip, clip + 1))
     assert not torch.equal(one[:, :, 2], other[:, :, 2])
+
+
+def test_the_joint_is_made_anew_near_what_is_known_of_it(prior: Prior) -> None:
+    clip = torch.randn(2, 3, 4, 4)
+    near, far = (fill(prior, rows.between(clip, 1, clip[:, 1:], joint))[0, :, 4] - clip[:, 1] for joint in (0.1, 0.9))
+    assert 0 < float(near.square().mean()) < float(far.square().mean())
 
 
 def test_little_strength_stays_near(prior: Prior) -> None:

@@ -13,7 +13,8 @@ import autoreel
 from autoreel.clip import Frames
 from autoreel.config import CodecConfig, Config, DataConfig, PriorConfig
 from autoreel.errors import RunError, UsageError
-from autoreel.generation.run import Options, Run, fit_frames
+from autoreel.generation.fitting import fit_frames
+from autoreel.generation.run import Options, Run
 from autoreel.models.codec import Codec
 from autoreel.models.prior import Prior
 from autoreel.runs import RunFolder

@@ -17,11 +17,11 @@ def test_layouts() -> None:
     assert levels(rows.generate(4, (2, 4, 4))) == "...."
     assert levels(rows.continue_(CLIP, 2)) == "###.."
     assert levels(rows.animate(CLIP[:, :1], 3)) == "#..."
-    assert levels(rows.between(CLIP, 2, CLIP[:, :2])) == "###..##"
+    between = rows.between(CLIP, 2, CLIP[:, :2])
+    assert levels(between) == "###..~#" and between.shown == 6
+    assert between.known == [True] * 3 + [False] * 2 + [True] * 2, "what is given of the joint is seen before it"
     assert levels(rows.vary(CLIP, 0.4)) == "~~~"
     assert levels(rows.rebuild(CLIP)) == "###"
-    loop = rows.loop(CLIP, 2, CLIP[:, :2])
-    assert levels(loop) == "###..##" and loop.shown == 5
 
 
 def test_known_values_are_kept() -> None:

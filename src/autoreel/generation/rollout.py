@@ -11,6 +11,7 @@ errors of what was made are then taken for that noise and not continued.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,19 +65,16 @@ def roll_out(prior: Prior, timelines: Sequence[Timeline], sampling: Sampling) ->
         frames that are known stay exactly as given. As many as the timelines show.
     """
     roll = _Roll(prior, timelines, sampling)
-    first = timelines[0]
-    frame = 0
-    while frame < first.shown:
-        if first.level[frame] == 0:
-            end = frame + 1
-            while end < first.shown and first.level[end] == 0:
+    frame, shown, level = 0, timelines[0].shown, timelines[0].level.tolist()
+    while frame < shown:
+        end = frame + 1
+        if level[frame] == 0:
+            while end < shown and level[end] == 0:
                 end += 1
-            yield roll.values[:, :, frame:end].clone()
-            frame = end
+            yield roll.given(range(frame, end))
         else:
-            roll.make(frame)
-            yield roll.values[:, :, frame : frame + 1].clone()
-            frame += 1
+            yield roll.make(frame)
+        frame = end
 
 
 def context_of(frame: int, known: Sequence[bool], window: int, left_out: int = 0) -> list[int]:
@@ -118,12 +116,12 @@ def window_times(frames: Sequence[int]) -> list[int]:
 
 
 class _Roll:
-    """The frames so far, and the keys and values of the context, which most frames share with the one before."""
+    """The latest frames, and the keys and values of the context, which most frames share with the one before."""
 
     def __init__(self, prior: Prior, timelines: Sequence[Timeline], sampling: Sampling) -> None:
         first = timelines[0]
         for other in timelines[1:]:
-            same = (other.shown, other.left_out) == (first.shown, first.left_out)
+            same = (other.shown, other.left_out, other.joint) == (first.shown, first.left_out, first.joint)
             if not same or not torch.equal(other.level, first.level):
                 raise ValueError("timelines that are made side by side need the same length and the same levels")
         expected = (prior.latent_channels, *prior.latent_size)
@@ -132,39 +130,48 @@ class _Roll:
             raise ValueError(f"latent frames of {expected} are needed, not of {given} (C, T, h, w)")
         self.prior, self.timelines, self.sampling = prior, timelines, sampling
         self.device = next(prior.parameters()).device
-        self.values = torch.stack([t.latents for t in timelines]).float().to(self.device)
-        self.level = first.level.tolist()
-        self.known = [level == 0 for level in self.level]
+        self.made: dict[int, Tensor] = {}  # the first frame and the latest: nobody sees others
+        self.level, self.known = first.level.tolist(), first.known
         if first.left_out and not all(self.known[: prior.config.window]):
             raise ValueError(f"frames can be left out only behind the {prior.config.window - 1} latest known ones")
-        self.places = [i + first.left_out if i else 0 for i in range(len(self.level))]
         labels = torch.tensor([t.label for t in timelines], device=self.device)
         self.guided = sampling.guidance != 1 and bool((labels != NO_LABEL).any())
         # The cache holds the context twice when there is guidance: seen with the label, then without.
         self.labels = torch.cat([labels, torch.full_like(labels, NO_LABEL)]) if self.guided else labels
-        self.shift = level_shift(self.values[0, :, 0].numel())
+        self.shift = level_shift(math.prod(expected))
         self.cache: PriorCache = prior.new_cache()
         self.cached: list[int] = []
         self.cached_times: list[int] = []
 
-    def make(self, frame: int) -> None:
-        """Fill one frame of every timeline."""
+    def given(self, frames: Sequence[int]) -> Tensor:
+        """What is known of frames, (B, C, n, h, w)."""
+        return torch.stack([t.latents[:, list(frames)] for t in self.timelines]).float().to(self.device)
+
+    def make(self, frame: int) -> Tensor:
+        """Fill one frame of every timeline, (B, C, 1, h, w)."""
         # One autocast for the whole frame: it casts each weight once and no caller's code runs inside it.
         with torch.no_grad(), autocast(self.device, self.sampling.dtype):
-            self._make(frame)
+            x = self._make(frame)
+        self.made[frame] = x
+        if frame > self.prior.config.window:  # never the first
+            self.made.pop(frame - self.prior.config.window, None)
+        return x
 
-    def _make(self, frame: int) -> None:
-        window = self.prior.config.window
-        context = context_of(frame, self.known, window, self.timelines[0].left_out)
-        *times, time = window_times([self.places[i] for i in (*context, frame)])
+    def _make(self, frame: int) -> Tensor:
+        left_out = self.timelines[0].left_out
+        context = context_of(frame, self.known, self.prior.config.window, left_out)
+        *times, time = window_times([self._place(i) for i in (*context, frame)])
         self._remember(context, times)
         start = self.level[frame]
-        noise = self._noise(frame, "frame")
-        x = (1 - start) * self.values[:, :, frame : frame + 1] + start * noise
+        x = self._noise(frame, "frame")
+        if start < 1:
+            x = (1 - start) * self.given([frame]) + start * x
         steps = self.sampling.steps * (1 if context else OPENING_STEPS)
         levels = schedule(steps, start, self.shift * (SHIFT if context else OPENING_SHIFT))
-        x = integrate(lambda x, level: self._velocity(x, level, time), x, levels, self.sampling.solver)
-        self.values[:, :, frame : frame + 1] = x
+        return integrate(lambda x, level: self._velocity(x, level, time), x, levels, self.sampling.solver)
+
+    def _place(self, frame: int) -> int:
+        return frame + self.timelines[0].left_out if frame else 0
 
     def _remember(self, context: list[int], times: list[int]) -> None:
         """Bring the cache to hold exactly `context`; what it holds already is kept when it is the beginning."""
@@ -175,7 +182,8 @@ class _Roll:
         if new:
             level = self.sampling.context_noise
             noise = torch.cat([self._noise(i, "context") for i in new], 2)
-            seen = (1 - level) * self.values[:, :, new] + level * noise
+            values = torch.cat([self.made[i] if i in self.made else self.given([i]) for i in new], 2)
+            seen = (1 - level) * values + level * noise
             seen = torch.cat([seen, seen]) if self.guided else seen
             self._run(seen, torch.full((len(new),), level), times[kept:], self.labels, keep=True)
         self.cached, self.cached_times = context, times
@@ -195,6 +203,6 @@ class _Roll:
         return velocity.float()
 
     def _noise(self, frame: int, purpose: str) -> Tensor:
-        shape = tuple(self.values[0, :, :1].shape)
-        place = self.places[frame]
+        shape = (self.prior.latent_channels, 1, *self.prior.latent_size)
+        place = self._place(frame)
         return torch.stack([frame_noise(t.seed, place, purpose, shape) for t in self.timelines]).to(self.device)

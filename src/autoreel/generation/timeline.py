@@ -4,8 +4,8 @@ known: #   to be made: .   half noised: ~
 generate   ........        new footage, of a label or of any
 animate    #.......        a picture starts to move
 continue_  ####....        what happens next
-between    ##....##        what happened in between
-loop       ##....(##)      back to its own start; the known end is seen but not shown
+between    ##....~(#)      what happened in between; the known end is seen and led over to, and shown from elsewhere
+loop       ##....~(#)      the same, back to its own start
 vary       ~~~~~~~~        the same scene, another take
 rebuild    ########        nothing to make: the compression itself
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 NO_LABEL = -1
+JOINT = 0.6  # measured: see docs/generating.md
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,16 @@ class Timeline:
     """A row of latent frames; frame 0 stands for one picture, every later one for a group of them.
 
     Args:
-        latents: float32 (C, T, h, w), normalised; zeros where nothing is known.
+        latents: float32 (C, K, h, w), K <= T, normalised; of the frames behind the K-th, and of all whose level is 1,
+            nothing is known.
         level: float32 (T,): 0 is known and stays as it is, 1 is to be made, between is noised to there and made anew.
         label: number of the label, or NO_LABEL.
         seed: decides all noise.
         shown: how many frames belong to the result; those behind them are only seen.
         left_out: known frames between frame 0 and the next one here, which nobody looks at any more; noise and times
             are as if they were here.
+        joint: the first frame of a known end, whose level lies between 0 and 1: those before it see what is known of
+            it, before it is made anew to fit them; -1 when there is none.
     """
 
     latents: Tensor
@@ -40,9 +44,11 @@ class Timeline:
     seed: int = 0
     shown: int = -1
     left_out: int = 0
+    joint: int = -1
 
     def __post_init__(self) -> None:
-        if self.latents.ndim != 4 or self.level.shape != self.latents.shape[1:2] or not len(self.level):
+        num_given = self.latents.shape[1] if self.latents.ndim == 4 else -1
+        if not 0 <= num_given <= len(self.level) or not len(self.level) or bool((self.level[num_given:] < 1).any()):
             raise ValueError(f"latents {tuple(self.latents.shape)} and levels {tuple(self.level.shape)} do not match")
         if float(self.level.min()) < 0 or float(self.level.max()) > 1:
             raise ValueError("noise levels lie between 0 (known) and 1 (to be made)")
@@ -53,6 +59,11 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.level)
+
+    @property
+    def known(self) -> list[bool]:
+        """For each frame, whether others may see what is given of it."""
+        return [level == 0 or i == self.joint for i, level in enumerate(self.level.tolist())]
 
     def of(self, label: int = NO_LABEL, seed: int = 0) -> Timeline:
         """The same row for a label and a seed."""
@@ -67,7 +78,7 @@ def generate(num_latents: int, shape: tuple[int, int, int]) -> Timeline:
         shape: (C, h, w) of a latent frame.
     """
     c, h, w = shape
-    return Timeline(torch.zeros(c, num_latents, h, w), torch.ones(num_latents))
+    return Timeline(torch.zeros(c, 0, h, w), torch.ones(num_latents))
 
 
 def continue_(known: Tensor, num_new: int, left_out: int = 0) -> Timeline:
@@ -78,8 +89,9 @@ def continue_(known: Tensor, num_new: int, left_out: int = 0) -> Timeline:
         num_new: latent frames to make.
         left_out: frames of the clip between the first of `known` and the others, as in `Timeline`.
     """
-    latents = _with_room(known, num_new)
-    return Timeline(latents, _levels((known.shape[1], 0.0), (num_new, 1.0)), left_out=left_out)
+    if num_new < 0:
+        raise ValueError(f"cannot make {num_new} frames")
+    return Timeline(known.float(), _levels((known.shape[1], 0.0), (num_new, 1.0)), left_out=left_out)
 
 
 def animate(picture: Tensor, num_new: int) -> Timeline:
@@ -94,27 +106,23 @@ def animate(picture: Tensor, num_new: int) -> Timeline:
     return continue_(picture, num_new)
 
 
-def between(start: Tensor, num_new: int, end: Tensor) -> Timeline:
+def between(start: Tensor, num_new: int, end: Tensor, joint: float = JOINT, left_out: int = 0) -> Timeline:
     """What happened between two clips.
 
     Args:
         start: (C, A, h, w).
         num_new: latent frames to make.
         end: (C, B, h, w), encoded with a past: none of its frames stands alone.
+        joint: level from which the end's first frame is made anew, so that it goes on from what was made; the result
+            ends with it.
+        left_out: frames of the start between its first and the others, as in `Timeline`.
     """
-    latents = torch.cat([_with_room(start, num_new), end], 1)
-    return Timeline(latents, _levels((start.shape[1], 0.0), (num_new, 1.0), (end.shape[1], 0.0)))
-
-
-def loop(clip: Tensor, num_new: int, start_again: Tensor) -> Timeline:
-    """A way back from a clip's end to its start, so that it repeats without a seam.
-
-    Args:
-        clip: (C, K, h, w).
-        num_new: latent frames to make.
-        start_again: (C, B, h, w), the clip's first groups encoded with a past; seen, not shown.
-    """
-    return replace(between(clip, num_new, start_again), shown=clip.shape[1] + num_new)
+    if num_new < 1:
+        raise ValueError(f"cannot make {num_new} frames")
+    c, a, h, w = start.shape
+    latents = torch.cat([start.float(), torch.zeros(c, num_new, h, w), end.float()], 1)
+    level = _levels((a, 0.0), (num_new, 1.0), (1, joint), (end.shape[1] - 1, 0.0))
+    return Timeline(latents, level, shown=a + num_new + 1, left_out=left_out, joint=a + num_new)
 
 
 def vary(known: Tensor, strength: float) -> Timeline:
@@ -134,13 +142,6 @@ def rebuild(known: Tensor) -> Timeline:
         known: (C, T, h, w).
     """
     return vary(known, 0.0)
-
-
-def _with_room(known: Tensor, num_new: int) -> Tensor:
-    if num_new < 0:
-        raise ValueError(f"cannot make {num_new} frames")
-    c, _, h, w = known.shape
-    return torch.cat([known.float(), known.new_zeros(c, num_new, h, w, dtype=torch.float32)], 1)
 
 
 def _levels(*runs: tuple[int, float]) -> Tensor:
