@@ -11,7 +11,7 @@ from tests.training.test_stage_contracts import SMALL
 
 from autoreel.config import Config, ObjectiveConfig
 from autoreel.data.loader import ClipLoader
-from autoreel.models.codec import Codec
+from autoreel.models.codec import RIDGE, Codec, LinearPath
 from autoreel.runs import RunFolder
 from autoreel.training import codec_stage, linear_fit
 from autoreel.training.checkpoint import Checkpoints, Place
@@ -74,6 +74,7 @@ class Gradient(NoiseFootage):
 
 def test_the_linear_path_is_numpys_principal_components(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_fit, "FIT_WINDOWS", 6)
+    monkeypatch.setattr(LinearPath, "fit_painting", lambda *_: None)
     store = Gradient(SMALL)
     loader = ClipLoader(store, "train", SMALL.training.codec_frames, 2, seed=0)
     codec = Codec(SMALL.codec)
@@ -89,12 +90,40 @@ def test_the_linear_path_is_numpys_principal_components(monkeypatch: pytest.Monk
     _, deviations, basis = np.linalg.svd(values - mean, full_matrices=False)
     deviations = deviations / np.sqrt(len(values))
 
-    down, up, bias = (p.detach().double().numpy() for p in (codec.linear.down, codec.linear.up, codec.linear.bias))
+    down, up, bias = (p.detach().double().numpy() for p in (
+        codec.linear.down, codec.linear.up[:, :, 1, 1], codec.linear.bias,
+    ))  # fmt: skip
     assert np.allclose(bias, mean, atol=1e-4)
     for i in range(SMALL.codec.latent_channels):
         sign = np.sign(up[:, i] @ basis[i])
         assert np.allclose(sign * up[:, i], basis[i] * deviations[i], atol=2e-3 * deviations[0])
         assert np.allclose(sign * down[i], basis[i] / deviations[i], atol=2e-3 / deviations[i])
+
+
+@torch.no_grad()
+def test_neighbours_help_to_paint_and_it_is_numpys_least_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_fit, "FIT_WINDOWS", 6)
+    loader = ClipLoader(Gradient(SMALL), "train", SMALL.training.codec_frames, 2, seed=0)
+    codec = Codec(SMALL.codec)
+    fit_linear_path(codec, loader)
+    groups = list(linear_fit._groups(loader, 6, 4, changed=True))
+    fitted = sum(float((codec.linear.decode(codec.linear.encode(x)) - x).square().sum()) for x in groups)
+
+    features, targets = [], []
+    for x in groups:
+        z = np.pad(codec.linear.encode(x).double().numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+        h, w = z.shape[2] - 2, z.shape[3] - 2
+        around = np.stack([z[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3)], 2)
+        features.append(around.reshape(len(z), -1, h, w).transpose(0, 2, 3, 1).reshape(-1, around.shape[1] * 9))
+        targets.append((codec.linear.blocks(x) - codec.linear.bias).double().numpy().reshape(-1, 768))
+    a, b = np.concatenate(features), np.concatenate(targets)
+    solved = np.linalg.solve(a.T @ a / len(a) + RIDGE * np.eye(a.shape[1]), a.T @ b / len(a))
+    expected = solved.T.reshape(codec.linear.up.shape)
+    assert np.allclose(codec.linear.up.numpy(), expected, atol=1e-3 * np.abs(expected).max())
+
+    codec.linear.up[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0.0
+    alone = sum(float((codec.linear.decode(codec.linear.encode(x)) - x).square().sum()) for x in groups)
+    assert fitted < alone
 
 
 def test_the_linear_path_is_not_fitted_where_a_checkpoint_replaces_it(

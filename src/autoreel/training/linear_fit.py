@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from autoreel.clip import to_model
 from autoreel.data.loader import ClipLoader
 from autoreel.models.codec import Codec, fill_first_group, fold
+from autoreel.training.augment import augment
 
 FIT_WINDOWS = 96  # from which the linear path is computed
 FIT_BLOCKS = 40_000
+PAINTING_WINDOWS = 48  # from which the way back is solved
+
+
+def _groups(loader: ClipLoader, windows: int, temporal_stride: int, *, changed: bool = False) -> Iterator[Tensor]:
+    """Folded groups (N, 3t, H, W) of the first batches; every second one closer, shifted, in other colours."""
+    for step in range(-(-windows // loader.batch_size)):
+        video = to_model(loader.batch(step).frames)
+        if changed and step % 2:
+            video = augment(video, torch.Generator().manual_seed(step))
+        yield fold(fill_first_group(video, temporal_stride) if temporal_stride > 1 else video, temporal_stride)[0]
 
 
 @torch.no_grad()
@@ -22,14 +36,11 @@ def fit_linear_path(codec: Codec, loader: ClipLoader) -> None:
     """
     t, path = codec.temporal_stride, codec.linear
     blocks = []
-    batches = -(-FIT_WINDOWS // loader.batch_size)
-    for step in range(batches):
-        video = to_model(loader.batch(step).frames)
-        if t > 1:
-            video = fill_first_group(video, t)
-        found = path.blocks(fold(video, t)[0]).flatten(0, 2)
+    share = FIT_BLOCKS // -(-FIT_WINDOWS // loader.batch_size)
+    for groups in _groups(loader, FIT_WINDOWS, t):
+        found = path.blocks(groups).flatten(0, 2)
         # Thinned at once: all blocks of large frames would fill the memory.
-        blocks.append(found[torch.linspace(0, len(found) - 1, min(len(found), FIT_BLOCKS // batches)).long()])
+        blocks.append(found[torch.linspace(0, len(found) - 1, min(len(found), share)).long()])
     values = torch.cat(blocks)
     mean = values.mean(0)
     if values.shape[1] <= 1024:
@@ -44,3 +55,5 @@ def fit_linear_path(codec: Codec, loader: ClipLoader) -> None:
     # Components that the footage does not have (a grey wall) would be divided by nothing.
     deviation = variance[:channels].clamp(min=0).sqrt().clamp(min=1e-2)
     path.fit(mean, basis[:, :channels], deviation)
+    # Neighbours of a plain scene tell much of each other, and nothing of the next scene: so not of this one alone.
+    path.fit_painting(_groups(loader, min(FIT_WINDOWS, PAINTING_WINDOWS), t, changed=True))
