@@ -16,7 +16,7 @@ FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
 CLIP_ENDINGS = (*FILM_ENDINGS, ".gif", ".png")
 MAX_LOOKED_AT = 100_000  # files; a folder with more has surely been meant
 SHORTEST_FILM_S = 0.5  # two frames of the slowest footage there is reason to expect
-LONGEST_FILM_S = 12 * 3600.0
+LONGEST_FILM_S = 4 * 3600.0  # as many shots as a storyboard may have, at a quick pace
 CHECK_RATE_HZ = 8000  # music is read to its end for damage; it need not sound well
 
 
@@ -147,7 +147,7 @@ def check_film_length(length_s: float) -> list[AutoreelError]:
     """The length can be that of a film."""
     if SHORTEST_FILM_S <= length_s <= LONGEST_FILM_S:
         return []
-    return [UsageError(f"a film of {length_s:g} s is not possible; give a length from half a second to 12 hours")]
+    return [UsageError(f"a film of {length_s:g} s is not possible; give a length from half a second to 4 hours")]
 
 
 def check_title(title: str) -> list[AutoreelError]:

@@ -64,6 +64,12 @@ def test_every_label_appears_and_none_twice_in_a_row(title: str | None) -> None:
     assert max(counts) - min(counts) <= 1
 
 
+def test_more_shots_than_a_storyboard_can_have_are_said_before_anything_is_made() -> None:
+    kind = Kind(shot_s=0.5, shots_from_s=0.3, shots_to_s=1.0)
+    with pytest.raises(UsageError, match=r"in \d+ shots is not possible; a storyboard has at most 10000"):
+        direct(length_s=4 * 3600, canvas=Canvas(), beats=even_beats(4 * 3600), run=RUN, kind=kind)
+
+
 def test_many_labels_make_shots_shorter() -> None:
     labels = tuple(f"label {i}" for i in range(12))
     shots = _direct(30.0, labels=labels).shots

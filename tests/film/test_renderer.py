@@ -257,9 +257,32 @@ def test_an_edited_storyboard_is_what_is_rendered(tmp_path: Path, striped_run: A
         "storyboard: film.toml was edited and is rendered as it stands (3.00 s, no music), "
         "not with --length 2s and --title 'Another'; rename it to have a new one written"
     )
+    make_film(striped_run, run_folder, out, length_s=3, kind="ad", seed=7, report=lines.append)
+    assert any("--kind ad and --seed 7" in line for line in lines)
     made.storyboard.write_text(edited + "wrong = 1\n")
     with pytest.raises(ConfigError, match="unknown key 'wrong'"):
         make_film(striped_run, run_folder, out, length_s=2)
+
+
+def test_the_same_wishes_take_the_storyboard_that_stands_there(tmp_path: Path, striped_run: Any) -> None:
+    """A film that was stopped, or asked for again, is not directed anew; shots that are kept are not made again."""
+    folder = RunFolder.create(tmp_path / "run", Config())
+    folder.save_weights("codec.safetensors", {"weight": torch.zeros(1)}, {})
+    out, lines = tmp_path / "film.mp4", list[str]()
+
+    def make(**wishes: Any) -> int:
+        before = striped_run.sketched
+        make_film(striped_run, folder.root, out, report=lines.append, **{"length_s": 8, **wishes})
+        return int(striped_run.sketched - before)
+
+    first = make()
+    frames = read_clip(out).frames
+    assert first > 0 and make() == 0
+    assert "storyboard: film.toml is the one for these wishes already" in lines
+    assert np.array_equal(read_clip(out).frames, frames)
+    assert make(seed=1) > 0 and make(seed=1, title="New") > 0 and make(seed=1, title="New", kind="ad") > 0
+    folder.save_weights("codec.safetensors", {"weight": torch.ones(1)}, {})
+    assert make(seed=1, title="New", kind="ad") > 0, "another model"
 
 
 def test_a_file_that_only_has_the_storyboards_name_stays(tmp_path: Path, striped_run: Any, run_folder: Path) -> None:

@@ -22,7 +22,7 @@ from autoreel.runs import weights as run_weights
 from autoreel.training import checkpoint, loop
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, capture
-from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
+from autoreel.training.loop import Rhythm, run_stage, stop_on_signals, stopped_error
 from autoreel.training.progress import Lines
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +138,8 @@ def test_signals_ask_for_a_stop_and_a_second_ctrl_c_insists(number: signal.Signa
         assert "saving" in notes[0]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+        assert stopped_error("stopped", stop).exit_code == 128 + number
+    assert stopped_error("stopped", threading.Event()).exit_code == StoppedError.exit_code == 130
 
 
 def test_time_already_trained_is_part_of_the_state(run: RunFolder) -> None:

@@ -216,7 +216,7 @@ def test_only_a_measured_number_of_threads_is_kept_and_it_is_set_before_anything
     bench = Bench(tmp_path / "run", threads=0)
     bench.train(Budget(steps=4))
     assert RunFolder.open(bench.run.root).manifest.threads is None
-    RunFolder.open(bench.run.root).update(threads=torch.get_num_threads() + 1)
+    RunFolder.open(bench.run.root).update(threads=1)
     found: list[int] = []
 
     def build(run: RunFolder, store: object, device: torch.device, budget: Budget) -> ToyStage:
@@ -224,9 +224,15 @@ def test_only_a_measured_number_of_threads_is_kept_and_it_is_set_before_anything
         return ToyStage()
 
     before = torch.get_num_threads()
-    run = RunFolder.open(bench.run.root)
-    train.train(run, bench.store, budget=Budget(steps=9), stage="codec", report=print, builders={"codec": build})
-    assert found == [before + 1]
+    torch.set_num_threads(2)
+    try:
+        for other in ({}, {"threads": 3}, {"threads": 1, "machine": "another"}):
+            RunFolder.open(bench.run.root).update(**other)
+            run, further = RunFolder.open(bench.run.root), Budget(steps=9 + len(found))
+            train.train(run, bench.store, budget=further, stage="codec", report=print, builders={"codec": build})
+    finally:
+        torch.set_num_threads(before)
+    assert found == [1, 2, 2], "not that of a machine with more cores, nor of another one"
 
 
 def test_auto_takes_the_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:

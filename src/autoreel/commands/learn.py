@@ -54,7 +54,7 @@ def prepare(
 def train(
     *footage: Path,
     run: Annotated[Path, Parameter(name=["--run", "-r"])],
-    budget: str = "20m",
+    budget: str | None = None,
     steps: int | None = None,
     stage: Literal["all", "codec", "prior", "refine"] = "all",
     preset: str = "auto",
@@ -74,7 +74,7 @@ def train(
     Args:
         footage: A folder that `autoreel prepare` made; or folders and files with video. None: what the run began with.
         run: The run folder: a new one, or one to go on with.
-        budget: Time for training: 20m, 90s, 1h.
+        budget: Time for training: 20m (when left out), 90s, 1h.
         steps: A number of updates instead of a time.
         stage: codec, prior, or all (both); or refine: the encoder on generated video, so that re-encoding drifts less.
         preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
@@ -100,7 +100,9 @@ def train(
         problems.append(UsageError("give a folder of footage, or one that `autoreel prepare` made"))
     problems += preflight.check_wishes(preset, config) + preflight.check_folder(run)
     problems += preflight.check_training(fps, seed) + preflight.check_start(from_, codec)
-    amount = parsed(problems, parse_budget, f"{steps} steps" if steps is not None else budget)
+    if steps is not None and budget is not None:
+        problems.append(UsageError("--steps and --budget both say how long to train; leave one out"))
+    amount = parsed(problems, parse_budget, f"{steps} steps" if steps is not None else budget or "20m")
     preflight.insist(problems)
     assert amount is not None  # or there would have been a problem
     from autoreel.training.begin import open_run, prepare_into

@@ -46,6 +46,9 @@ def make_shots(
 ) -> Generator[tuple[int, Frames], None, None]:
     """Make shots, or paint the takes that are there; yields the number and frames of each, in order."""
     kept = takes or {}
+    if not _missing(wanted, kept):
+        yield from ((shot.number, _painted(run, kept, shot)) for shot in wanted)
+        return
     chapters = [wanted[i : i + CHAPTER] for i in range(0, len(wanted), CHAPTER)]
     with workers(run) as pool:
         coming = _begin(pool, run, chapters[0], kept) if chapters else {}
@@ -54,21 +57,28 @@ def make_shots(
             if place + 1 < len(chapters):
                 coming = _begin(pool, run, chapters[place + 1], kept)
             for shot in chapter:
-                frames = painted(run, kept, shot.label, shot.seed, shot.count)
-                if frames is None:
-                    found = {(take.label, take.seed): take for take in now[shot.number].result()}
-                    frames = painted(run, found, shot.label, shot.seed, shot.count)
-                assert frames is not None  # its group was made as long as its longest shot
-                yield shot.number, frames
+                sketch = now.get(shot.number)
+                found = kept if sketch is None else {(take.label, take.seed): take for take in sketch.result()}
+                yield shot.number, _painted(run, found, shot)
+
+
+def _painted(run: FilmRun, takes: Takes, shot: Wanted) -> Frames:
+    frames = painted(run, takes, shot.label, shot.seed, shot.count)
+    assert frames is not None  # a group is made as long as its longest shot
+    return frames
+
+
+def _missing(shots: Sequence[Wanted], kept: Takes) -> list[Wanted]:
+    """Those of which no take is kept that is long enough."""
+    return [shot for shot in shots if (known := kept.get((shot.label, shot.seed))) is None
+            or known.num_frames < shot.count]  # fmt: skip
 
 
 def _begin(
     pool: ThreadPoolExecutor, run: FilmRun, chapter: Sequence[Wanted], kept: Takes
 ) -> dict[int, Future[list[Take]]]:
     """Have those sketched that no take is kept of; gives the batch of each shot's number."""
-    new = [shot for shot in chapter if (known := kept.get((shot.label, shot.seed))) is None
-           or known.num_frames < shot.count]  # fmt: skip
-    new.sort(key=lambda shot: -shot.count)
+    new = sorted(_missing(chapter, kept), key=lambda shot: -shot.count)
     batches = min(len(new), max(-(-len(new) // AT_ONCE), num_workers(run)))
     size = -(-len(new) // batches) if new else 1
     coming: dict[int, Future[list[Take]]] = {}

@@ -93,7 +93,7 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
     return make_film(
         Run.open(folder.root, device=commission.device), folder.root, commission.out, music=music,
         length_s=commission.length_s, title=commission.title, kind=commission.kind,
-        seed=training_seed if commission.seed is None else commission.seed, device=commission.device,
+        seed=commission.seed, default_seed=training_seed, device=commission.device,
         watermark=commission.watermark, report=say,
     )  # fmt: skip
 
@@ -111,6 +111,7 @@ def _make_sample(
     footage = folder.path("sample")
     render_sample_footage(footage, seed, report=say)
     if music is None:
-        music = folder.path("sample-music.wav")
-        write_sample_music(music, length_s + 1.0, seed)
+        music = folder.path(f"sample-music-{length_s:g}s.wav")  # an earlier film may name that of its own length
+        if not music.exists():
+            write_sample_music(music, length_s + 1.0, seed)
     return (footage,), music

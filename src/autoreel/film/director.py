@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from autoreel.errors import UsageError
 from autoreel.film.kinds import Kind
-from autoreel.film.storyboard import Canvas, Fade, Music, Shot, Storyboard, Title, Transition
+from autoreel.film.storyboard import MAX_SHOTS, Canvas, Fade, Music, Shot, Storyboard, Title, Transition
 
 if TYPE_CHECKING:
     from autoreel.film.beats import Beats
 
 COST_OF_BEAT = (0.0, 0.6, 0.2, 0.6)  # of a cut on the first, second, ... beat of a bar
-LONGEST_S = 12 * 3600
+LONGEST_S = 4 * 3600
 TITLE_CARD_FROM_S = 8.0  # a shorter film has its title over the first shot
 ALIKE_CUTS = 0.6  # of the usual share, between two shots of one label, where a cut looks like a jump
 MOST_IN_A_ROW = 2  # of shots joined by anything but a cut, where the kind has mostly cuts
@@ -57,12 +57,17 @@ def direct(
     """
     num_frames = round(Fraction(str(length_s)) * canvas.rate) if 0 < length_s <= LONGEST_S else 0
     if num_frames < 2:
-        raise UsageError(f"a film of {length_s:g} s is not possible; give a length from two frames to 12 hours")
+        raise UsageError(f"a film of {length_s:g} s is not possible; give a length from two frames to 4 hours")
     kind = kind if kind is not None else Kind()
     chance = random.Random(seed)
     has_card = title is not None and length_s >= TITLE_CARD_FROM_S
     cuts = _choose_cuts(num_frames, canvas.rate, beats, len(labels) + has_card, chance, kind)
     lengths = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+    if len(lengths) > MAX_SHOTS:
+        raise UsageError(
+            f"a film of {length_s:g} s in {len(lengths)} shots is not possible; a storyboard has at most {MAX_SHOTS}, "
+            "so make it shorter or the shots of its kind longer"
+        )
     turns = _label_order(labels, len(lengths), has_card, chance)
     seeds = chance.sample(range(2**31), len(lengths))
     transitions = _transitions(cuts, canvas.rate, turns, beats, has_card, chance, kind)

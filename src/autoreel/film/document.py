@@ -18,6 +18,7 @@ from autoreel.film.storyboard import Storyboard, absolute, plain_values, with_pa
 from autoreel.runs import atomic_write_text
 
 _MARK = "\n# While this line fits the rest, autoreel may replace the file: "
+_WISHES = "\n# What it was written for: "
 _HEAD = """\
 # The storyboard of a film by autoreel. Edit it and render it again:  autoreel film {name}
 # Lengths are seconds (or beats of the music). Every field: docs/storyboard.md
@@ -129,13 +130,16 @@ def storyboard_text(storyboard: Storyboard, path: Path) -> str:
     return "".join(lines)
 
 
-def save_storyboard(storyboard: Storyboard, path: Path, *, replace: bool = False) -> Path:
+def save_storyboard(
+    storyboard: Storyboard, path: Path, *, replace: bool = False, wishes: str | None = None
+) -> Path:  # fmt: skip
     """Write a storyboard; one that somebody edited is never lost.
 
     Args:
         storyboard: what to write.
         path: where, ending in `.toml`.
         replace: overwrite whatever stands there.
+        wishes: a digest of what it was written for, which `written_for` gives back.
 
     Returns:
         The file written: `path`, or `name-2.toml` (-3, ...) when `path` holds one that somebody wrote or edited.
@@ -146,10 +150,18 @@ def save_storyboard(storyboard: Storyboard, path: Path, *, replace: bool = False
     for number in range(1, 1000):
         free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         if replace or not free.exists() or _is_as_written(free):
-            text = storyboard_text(storyboard, free)
+            text = storyboard_text(storyboard, free) + (f"{_WISHES}{wishes}\n" if wishes is not None else "")
             atomic_write_text(free, f"{text}{_MARK}{_digest(text)}\n")
             return free
     raise OutputError(f"cannot write {path}: 999 storyboards of that name stand there; remove some")
+
+
+def written_for(path: Path) -> str | None:
+    """The digest of the wishes that a storyboard was written for; None where somebody edited it, or none is known."""
+    if not _is_as_written(path):
+        return None
+    found = re.search(f"^{_WISHES.strip()} (\\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found is not None else None
 
 
 def _is_as_written(path: Path) -> bool:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from autoreel import __version__
 from autoreel.film.beats import even_beats
 from autoreel.film.director import direct, energy_under
-from autoreel.film.document import beside, is_edited, load_storyboard, save_storyboard
+from autoreel.film.document import beside, is_edited, load_storyboard, save_storyboard, written_for
 from autoreel.film.kinds import load_kind
 from autoreel.film.layout import lay_out
 from autoreel.film.made import FilmRun
+from autoreel.film.provenance import hash_of_folder
 from autoreel.film.renderer import FilmResult, Report, read_beats, render
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
 from autoreel.film.takes import Takes, choose_takes
 
 DEFAULT_LENGTH_S = 60.0
+DEFAULT_KIND = "plain"
 LONGEST_SIDE_PX = 1920
 # Models of few pixels are enlarged more: up to this height, this many times.
 ENLARGED = ((64, 8), (128, 6), (256, 4), (512, 2))
@@ -38,8 +44,9 @@ def make_film(
     music: Path | None = None,
     length_s: float | None = None,
     title: str | None = None,
-    seed: int = 0,
-    kind: str = "plain",
+    seed: int | None = None,
+    default_seed: int = 0,
+    kind: str = DEFAULT_KIND,
     device: str = "auto",
     watermark: bool = True,
     report: Report | None = None,
@@ -53,7 +60,8 @@ def make_film(
         music: a file with sound, or None for a silent film.
         length_s: of the film, met to the frame; None for a minute.
         title: shown at the start.
-        seed: the same seed gives the same film.
+        seed: the same seed gives the same film; None where nobody asked for one.
+        default_seed: taken then.
         kind: of film: one of `kinds.known_kinds()`, or a person's own file.
         device: for the run that an edited storyboard names, where that is another.
         watermark: mark what the model made.
@@ -70,25 +78,49 @@ def make_film(
         board = load_storyboard(path)
         is_own = board.run is None or Path(board.run).resolve() == run_path.resolve()
         if report is not None:
-            report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run))
+            others = [f"--kind {kind}"] * (kind != DEFAULT_KIND) + [f"--seed {seed}"] * (seed is not None)
+            report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run, others))
         made = render(path, run if is_own else None, out, report=report, device=device, watermark=watermark)
         return MadeFilm(made, path)
+    length_s, seed = DEFAULT_LENGTH_S if length_s is None else length_s, default_seed if seed is None else seed
+    wishes = _digest_of_wishes(run, run_path, music, length_s, title, seed, kind)
+    if wishes is not None and written_for(path) == wishes:  # an earlier call was stopped after this, or was not
+        if report is not None:
+            report(f"storyboard: {path.name} is the one for these wishes already")
+        return MadeFilm(render(path, run, out, report=report, watermark=watermark), path)
     board, takes = _compose(
-        run, run_path, music=music, length_s=DEFAULT_LENGTH_S if length_s is None else length_s, title=title,
-        seed=seed, kind=kind, report=report,
+        run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report
     )
-    written = _written(board, path, report)
+    written = _written(board, path, report, wishes)
     return MadeFilm(render(written, run, out, report=report, takes=takes, watermark=watermark), written)
 
 
+def _digest_of_wishes(
+    run: FilmRun, run_path: Path, music: Path | None, length_s: float, title: str | None, seed: int, kind: str
+) -> str | None:
+    """What decides a storyboard: the model, the music, and what a person asked for; None where there are no weights."""
+    weights = hash_of_folder(run_path)
+    if weights is None:
+        return None
+    heard = None
+    if music is not None:
+        with music.open("rb") as file:
+            heard = hashlib.file_digest(file, "sha256").hexdigest()
+    canvas = canvas_for(run.size, run.rate).model_dump_json()
+    wishes = [__version__, weights, str(run_path.absolute()), heard, str(music and music.absolute()), length_s, title,
+              seed, load_kind(kind).model_dump_json(), canvas]  # fmt: skip
+    return hashlib.sha256(json.dumps(wishes).encode()).hexdigest()[:16]
+
+
 def _what_is_rendered(
-    board: Storyboard, path: Path, length_s: float | None, music: Path | None, title: str | None, run: str | None
-) -> str:
+    board: Storyboard, path: Path, length_s: float | None, music: Path | None, title: str | None, run: str | None,
+    others: Sequence[str],
+) -> str:  # fmt: skip
     """One line: what an edited storyboard says, and which wishes are not followed because of it."""
     lengths = [shot.length_s for shot in board.shots if shot.length_s is not None]
     total_s = sum(lengths) if len(lengths) == len(board.shots) else None
     file = Path(board.music.file) if board.music is not None else None
-    ignored = []
+    ignored = list(others)
     if length_s is not None and (total_s is None or abs(total_s - length_s) > float(1 / board.canvas.rate)):
         ignored.append(f"--length {length_s:g}s")
     if music is not None and (file is None or file.resolve() != music.resolve()):
@@ -127,8 +159,8 @@ def write_storyboard(
     return _written(board, path, report)
 
 
-def _written(storyboard: Storyboard, path: Path, report: Report | None) -> Path:
-    written = save_storyboard(storyboard, path)
+def _written(storyboard: Storyboard, path: Path, report: Report | None, wishes: str | None = None) -> Path:
+    written = save_storyboard(storyboard, path, wishes=wishes)
     if report is not None:
         note = f"; {path.name} was edited and stays" if written != path else ""
         report(f"storyboard: {len(storyboard.shots)} shots in {written}{note}")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -37,6 +38,7 @@ from autoreel.media.sound import fit
 from autoreel.media.titles import TitleLayer, overlay, render_title
 from autoreel.media.watermark import Watermark, run_id
 
+T = TypeVar("T")
 Report = Callable[[str], None]
 BEAT_RATE_HZ = 22_050
 REPORT_EVERY_S = 2.0
@@ -127,7 +129,8 @@ def render(
         writer = stack.enter_context(
             VideoWriter(out, size, canvas.rate, sound=sound, metadata=provenance.metadata(board))
         )
-        pictures = stack.enter_context(ahead(composer.frames(), FRAMES_AHEAD, stop))
+        frames = composer.frames() if run is None else _on_all_cores(composer.frames())
+        pictures = stack.enter_context(ahead(frames, FRAMES_AHEAD, stop))
         progress = _Progress(layout.num_frames, report)
         marker = Watermark(size, canvas.rate, run_id(run_hash))
         for number, (picture, is_made) in enumerate(zip(pictures, provenance.shows_model(layout), strict=True)):
@@ -150,6 +153,16 @@ def _open_run(path: Path, device: str) -> FilmRun:
     from autoreel.generation.run import Run
 
     return Run.open(path, device)
+
+
+def _on_all_cores(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """Say how many cores this thread computes with; else it would take over what another has set at that moment."""
+    import torch
+
+    from autoreel.models.compute import computing_cores
+
+    torch.set_num_threads(computing_cores())
+    yield from items
 
 
 def read_beats(music: Path, start_s: float, length_s: float) -> Beats:

@@ -25,6 +25,7 @@ NAMED_COLORS = {"black": "#000000", "white": "#ffffff", "grey": "#808080"}
 
 GENERATED_VERBS = ("generate", "continue", "animate", "between", "loop", "vary")  # the prior makes something new
 REPAINTED_VERBS = ("morph", "slow", "rebuild")  # the codec paints what it was given, changed or not
+MAX_SHOTS = 10_000
 LATENT_TRANSITIONS = ("morph", "between")  # the model paints the way
 Verb = Literal[
     "generate", "continue", "animate", "between", "loop", "vary", "morph", "slow", "rebuild",
@@ -175,7 +176,7 @@ class Storyboard(Strict):
     mix: Mix | None = None
     voices: Annotated[tuple[Voice, ...], Field(max_length=1000)] = ()
     titles: Annotated[tuple[Title, ...], Field(max_length=1000)] = ()
-    shots: Annotated[tuple[Shot, ...], Field(min_length=1, max_length=10_000)]
+    shots: Annotated[tuple[Shot, ...], Field(min_length=1, max_length=MAX_SHOTS)]
 
 
 def is_generated(shot: Shot) -> bool:

@@ -9,7 +9,6 @@ Latents tell how much moves at a fraction of the cost of pictures; those that ar
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -135,16 +134,17 @@ def _side_by_side(run: FilmRun, groups: Sequence[Group]) -> Iterator[list[Take]]
 def workers(run: FilmRun) -> Iterator[ThreadPoolExecutor]:
     """Threads to sketch in, one for every core: matrices this small gain nothing from being split among cores.
 
-    What is still waiting when the block ends is not begun.
+    The thread of this block, which paints meanwhile, computes with one core too. (PyTorch keeps the number for each
+    thread of Python.) What is still waiting when the block ends is not begun.
     """
     import torch
 
     threads, on_cpu = torch.get_num_threads(), _on_cpu(run)
     pool = ThreadPoolExecutor(
-        num_workers(run), initializer=torch.set_num_threads, initargs=(1 if on_cpu else threads,)
+        num_workers(run), "sketch", torch.set_num_threads, (1 if on_cpu else threads,)
     )
     if on_cpu:
-        torch.set_num_threads(1)  # whoever paints meanwhile would only take a core away from a worker
+        torch.set_num_threads(1)
     try:
         yield pool
     finally:
@@ -154,7 +154,9 @@ def workers(run: FilmRun) -> Iterator[ThreadPoolExecutor]:
 
 def num_workers(run: FilmRun) -> int:
     """How many of `workers` there are."""
-    return os.cpu_count() or 1 if _on_cpu(run) else 1
+    from autoreel.models.compute import computing_cores
+
+    return computing_cores() if _on_cpu(run) else 1
 
 
 def _on_cpu(run: FilmRun) -> bool:

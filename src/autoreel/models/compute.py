@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 
 import torch
 
 from autoreel.errors import UsageError
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def computing_cores() -> int:
+    """Cores to compute with: those that may be used, or as many as OMP_NUM_THREADS allows, as in torch itself."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(usable_cores(), int(asked)) if asked.isdecimal() and int(asked) > 0 else usable_cores()
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -100,7 +100,8 @@ def open_run(
         _check_wishes(run, wishes)
     else:
         run = _begin(path, wishes, budget, data, device, report)
-    start_weights(run)  # from now on the run has them
+    with run.lock():
+        start_weights(run)  # from now on the run has them
     return run
 
 

@@ -14,7 +14,7 @@ import torch
 
 from autoreel.config import PRESETS
 from autoreel.media.jail import jail_report
-from autoreel.models.compute import choose_device, matrix_dtype
+from autoreel.models.compute import choose_device, matrix_dtype, usable_cores
 from autoreel.training.budget import Budget
 from autoreel.training.measure import codec_step_s, largest_preset
 
@@ -56,11 +56,6 @@ def matrix_units() -> str:
     if torch.cpu._is_amx_tile_supported():
         return "AMX"
     return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else "none"
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _hardware() -> Iterator[str]:

@@ -221,11 +221,25 @@ def run_stage(
     finally:
         log.close()
     if stopped:
-        raise StoppedError(
+        raise stopped_error(
             f"stopped in the {stage.name} at step {step} ({budget.progress(step, elapsed_s()):.0%}); "
-            f"it is saved, the same command goes on{' from the last good state' if watch.troubled else ''}"
-        )
+            f"it is saved, the same command goes on{' from the last good state' if watch.troubled else ''}", stop
+        )  # fmt: skip
     return ended
+
+
+class Stop(threading.Event):
+    """Asked for by a signal, whose number the exit code tells."""
+
+    number = int(signal.SIGINT)
+
+
+def stopped_error(message: str, stop: threading.Event) -> StoppedError:
+    """The error that ends a training; its exit code is 128 and the signal's number, as shells expect."""
+    error = StoppedError(message)
+    if isinstance(stop, Stop):
+        error.exit_code = 128 + stop.number
+    return error
 
 
 def _seed_everything(stage: Stage, step: int) -> None:
@@ -240,7 +254,7 @@ def stop_on_signals(note: Callable[[str], None]) -> Iterator[threading.Event]:
 
     Only the main thread may set handlers; elsewhere the event is the caller's to set.
     """
-    event = threading.Event()
+    event = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
@@ -248,6 +262,8 @@ def stop_on_signals(note: Callable[[str], None]) -> Iterator[threading.Event]:
     def handle(number: int, frame: FrameType | None) -> None:
         if event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not event.is_set():
+            event.number = number
         event.set()
         note("finishing this step and saving; Ctrl-C again stops at once and goes back to the last checkpoint")
 

@@ -13,13 +13,13 @@ import torch
 
 from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore
-from autoreel.errors import RunError, StoppedError, UsageError
+from autoreel.errors import OutputError, RunError, UsageError
 from autoreel.models.compute import choose_device
 from autoreel.runs import Manifest, RunFolder, StageState, layout_of
 from autoreel.training.begin import other_footage
 from autoreel.training.budget import Budget, divide, show_duration
 from autoreel.training.checkpoint import Checkpoints, Place
-from autoreel.training.loop import Rhythm, run_stage, stop_on_signals
+from autoreel.training.loop import Rhythm, run_stage, stop_on_signals, stopped_error
 from autoreel.training.measure import largest_preset
 from autoreel.training.progress import Display, Report, display
 from autoreel.training.stage import Stage
@@ -58,7 +58,8 @@ def begin(path: Path, store: FootageStore, config: Config | None = None) -> RunF
     """
     path = Path(path)
     run = RunFolder.open(path) if (path / "run.json").exists() else RunFolder.create(path, config or PRESETS["tiny"])
-    _use_footage(run, store)
+    with run.lock():
+        _use_footage(run, store)
     return run
 
 
@@ -113,7 +114,7 @@ def train(
         for name, share in shares.items():
             _train_stage(name, run, store, share, shown, stop, target, builders[name], available)
             if stop.is_set():  # asked for after the last step; who called must not go on to what follows
-                raise StoppedError(f"stopped after the {name}; it is saved, the same command goes on")
+                raise stopped_error(f"stopped after the {name}; it is saved, the same command goes on", stop)
     return TrainResult(run, run.manifest.stages)
 
 
@@ -164,7 +165,7 @@ def _train_stage(
         shown.note(f"{name}: going on after {state.step} steps, with a budget of {budget}")
     began_s = time.monotonic()
     training = run.config.training
-    torch.set_num_threads(training.threads or run.manifest.threads or available)  # building computes too
+    torch.set_num_threads(training.threads or _known_threads(run, available) or available)  # building computes too
     built = build(run, store, device, budget)
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
@@ -252,13 +253,21 @@ def _measure_threads(
     def change(threads: int, seconds: Mapping[int, float], word: str = "going on") -> None:
         speeds = ", ".join(f"{count}: {value:.2f} s/step" for count, value in seconds.items())
         shown.note(f"{word} with {threads} thread{'s' * (threads > 1)} (measured: {speeds})")
-        run.update(threads=threads)
+        with contextlib.suppress(OutputError):  # a full disk is met at the next save; here it costs a measurement
+            run.update(threads=threads)
 
-    if run.manifest.threads is None:
+    if _known_threads(run, available) is None:
         threads, seconds = fastest_threads(stage)
         change(threads, seconds, "training")
         torch.set_num_threads(threads)
     return ThreadWatch(available, torch.get_num_threads(), change) if budget.seconds is not None else None
+
+
+def _known_threads(run: RunFolder, available: int) -> int | None:
+    """What an earlier session measured on this machine; None where it was another one, or had more cores."""
+    known = run.manifest.threads
+    is_here = run.manifest.machine == Manifest.here().machine
+    return known if known is not None and known <= available and is_here else None
 
 
 def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device, budget: Budget) -> Stage:
