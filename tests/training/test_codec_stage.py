@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from tests.training.test_stage_contracts import SMALL
 
-from autoreel.config import Config, ObjectiveConfig
+from autoreel.config import ADVERSARIAL, Backbone, Config, Family, Judge, ObjectiveConfig, with_parts
 from autoreel.data.loader import ClipLoader
 from autoreel.models.codec import RIDGE, Codec, LinearPath
+from autoreel.models.perceptual import Perceptual
 from autoreel.runs import RunFolder
 from autoreel.training import codec_stage, linear_fit
 from autoreel.training.checkpoint import Checkpoints, Place
@@ -26,6 +29,41 @@ VIDEO = torch.rand(1, 3, 5, 32, 32, generator=torch.Generator().manual_seed(0)) 
 def make(objective: ObjectiveConfig | None = None) -> CodecStage:
     config = SMALL.model_copy(update={"objective": objective or ObjectiveConfig()})
     return CodecStage(config, NoiseFootage(config), CPU)
+
+
+STRIDES: dict[str, dict[str, Any]] = {
+    "4x8x8": {},
+    "4x16x16": {
+        "spatial_stride": 16, "widths": (8, 8, 8, 8), "encoder_depths": (1, 1, 0, 1), "decoder_depths": (1, 0, 1, 1),
+    },
+    "1x8x8": {"temporal_stride": 1},
+}  # fmt: skip
+COMBINATIONS = [
+    (family, backbone, judge, stride)
+    for family, backbone, judge, stride in product(get_args(Family), get_args(Backbone), get_args(Judge), STRIDES)
+    if family in ADVERSARIAL or judge == "conv"  # where nobody judges, it does not matter who would
+]
+
+
+@pytest.mark.parametrize(("family", "backbone", "judge", "stride"), COMBINATIONS)
+def test_every_combination_of_parts_trains(family: str, backbone: str, judge: str, stride: str) -> None:
+    parts = {
+        "codec": {"family": family, "backbone": backbone, **STRIDES[stride]},
+        "discriminator": {"kind": judge},
+        "prior": {"patch": 1},
+        "training": {"codec_batch": 1, "codec_frames": 5},
+    }
+    config = with_parts(SMALL, parts, "here")
+    stage = CodecStage(config, NoiseFootage(config), CPU, fit=False)
+    before = [p.detach().clone() for p in stage.codec.parameters()]
+    for step, progress in enumerate((0.1, 0.95)):
+        metrics = stage.step(step, progress)
+        assert all(np.isfinite(value) for value in metrics.values())
+    assert ("discriminator" in metrics) == (family in ADVERSARIAL)
+    assert any(not torch.equal(a, b) for a, b in zip(before, stage.codec.parameters(), strict=True))
+    exported = stage.export().tensors
+    assert exported.keys() == Codec(config.codec).state_dict().keys()
+    assert all(bool(torch.isfinite(value).all()) for value in exported.values())
 
 
 def test_in_the_second_part_the_encoder_stands_still() -> None:
@@ -140,3 +178,30 @@ def test_the_linear_path_is_not_fitted_where_a_checkpoint_replaces_it(
     again = CodecStage.open(run, store, CPU)
     Checkpoints(run.path("checkpoints"), again, print).load()
     assert torch.equal(again.codec.linear.up, first.codec.linear.up)
+
+
+def test_lpips_is_part_of_the_reconstruction_where_it_has_a_weight() -> None:
+    objective = ObjectiveConfig(lpips_weight=0.5, lpips_weights=Path("alex.safetensors"), lpips_network="alex")
+    config = SMALL.model_copy(update={"objective": objective})
+    store = NoiseFootage(config)
+    with pytest.raises(ValueError, match="give its network"):
+        CodecStage(config, store, CPU)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Perceptual("alex")
+    without = CodecStage(SMALL, store, CPU, fit=False).step(0, 0.1)["reconstruction"]
+    stage = CodecStage(config, store, CPU, fit=False, perceptual=network)
+    assert stage.step(0, 0.1)["reconstruction"] > without
+    assert "features" in stage.step(1, 0.95)
+
+
+def test_lecams_averages_are_state_and_looking_leaves_them() -> None:
+    stage = make(ObjectiveConfig(lecam_weight=0.1))
+    averages = stage.modules()["logits"]
+    assert "lecam" not in stage.step(0, 0.1) and not any(bool(b) for b in averages.buffers())
+    assert "lecam" in stage.step(1, 0.95)
+    before = {name: value.clone() for name, value in averages.state_dict().items()}
+    assert before.keys() == {"real", "made", "updates"} and before["updates"] == 1
+    stage.validate()
+    assert all(torch.equal(value, before[name]) for name, value in averages.state_dict().items())
+    assert "logits" not in make().modules()

@@ -212,7 +212,7 @@ class CodecStage:
             (gradient,) = torch.autograd.grad(reconstruction, out)
             total = gradient + balance(gradient, push, weight * ramp)
         else:
-            value, total = -pushing.item(), weight * push
+            value, total = 0.0, weight * push
         self._zero()
         torch.autograd.backward(made, total.to(made.dtype))
         if codec.has_encoder:
@@ -225,8 +225,8 @@ class CodecStage:
         self._clip("discriminator")  # both are known to be finite before either network changes
         self._update("matrices", "others", "discriminator")
         adversary.updated()
-        if not codec.has_encoder:  # who is ahead in the game: below zero as a rule, and no sign of divergence
-            value += judge_terms["discriminator"]
+        if not codec.has_encoder:  # the value of the game (Goodfellow et al. 2014): below zero, its size means nothing
+            value = -judge_terms["discriminator"]
         return {"loss": value, **terms, **judge_terms, "gradient_norm": norm}
 
     def _noised(self, latent: Tensor, generator: torch.Generator) -> Tensor:
