@@ -210,7 +210,7 @@ class Codec(VideoCodec):
     Args:
         config: its sizes, family and backbone.
 
-    `has_encoder` is False for the family gan: then there are no `encoder` and no `linear`, and `decode` is all it can.
+    Where `has_encoder` is False (family gan) there are no `encoder` and no `linear`, and `decode` is all it can.
     """
 
     encoder: Encoder

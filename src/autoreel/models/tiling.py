@@ -46,7 +46,7 @@ class TiledCodec(VideoCodec):
         self.codec, self.tile, self.tile_overlap = codec, tile, overlap
         self.temporal_stride = codec.temporal_stride
         self.spatial_stride = codec.spatial_stride
-        self.latent_channels = codec.latent_channels
+        self.latent_channels, self.has_encoder = codec.latent_channels, codec.has_encoder
         self.latent_mean, self.latent_deviation = codec.latent_mean, codec.latent_deviation
 
     def encode_chunk(self, video: Tensor, cache: Cache | None) -> Posterior:

@@ -26,12 +26,15 @@ class VideoCodec(nn.Module):
         latent_deviation: buffer (C,).
         tile_overlap: latent positions by which neighbouring tiles overlap (models/tiling.py), enough for what lies
             across their edges; where a network has windows, these begin at its multiples.
+        has_encoder: False of a generator alone (family gan): its latents are drawn from N(0, I) and encoding is an
+            error.
     """
 
     temporal_stride: int
     spatial_stride: int
     latent_channels: int
     tile_overlap: int = 8
+    has_encoder: bool = True
     latent_mean: Tensor
     latent_deviation: Tensor
 

@@ -63,6 +63,7 @@ class Adversary:
         self.is_paired = config.codec.family != "gan"  # what is painted has an original
         self.judge = discriminator_of(config.discriminator, config.codec.temporal_stride).to(device)
         self.averages = LogitAverages().to(device) if config.objective.lecam_weight else None
+        self._said: tuple[Tensor, Tensor] | None = None  # logits that the averages do not know yet
 
     def modules(self) -> Mapping[str, nn.Module]:
         """What a checkpoint saves."""
@@ -146,5 +147,6 @@ class Adversary:
     def updated(self) -> None:
         """To be called once the discriminator's weights have moved: what follows them moves too."""
         self.judge.iterate()
-        if self.averages is not None:
+        if self.averages is not None and self._said is not None:
             self.averages.follow(*self._said)
+            self._said = None

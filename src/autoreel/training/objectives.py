@@ -125,7 +125,8 @@ def gradient_penalty(logits: Tensor, near: Tensor, deviation: float) -> Tensor:
 
 
 def lecam(real: Tensor, made: Tensor, usual_real: Tensor, usual_made: Tensor) -> Tensor:
-    """LeCAM regularisation (Tseng et al. 2021, eq. 5): logits stay near the moving average of the other side's.
+    """LeCAM regularisation (Tseng et al. 2021, eq. 5, one-sided as in the authors' code): logits do not go further from
+    the moving average of the other side's than they must.
 
     Args:
         real: logits.
