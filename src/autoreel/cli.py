@@ -14,7 +14,7 @@ from types import FrameType
 import cyclopts
 
 from autoreel import __version__
-from autoreel.commands import film, learn, machine, verbs
+from autoreel.commands import export, film, learn, machine, verbs
 from autoreel.commands.notes import note
 from autoreel.errors import AutoreelError, ConfigError, StoppedError, UsageError, translate_os_error
 from autoreel.preflight import PreflightError
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "animate": verbs.animate,
     "rebuild": verbs.rebuild,
     "storyboard": film.storyboard,
+    "export": export.export,
     "doctor": machine.doctor,
 }
 

@@ -47,6 +47,7 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads, self.window, self.past = heads_of(width), window, past
         self.shift = window // 2 if shifted else 0
+        self.always_fills = False  # also where nothing is missing: then the graph is the same for every size
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         nn.init.zeros_(self.out.weight)  # a calm start
@@ -74,11 +75,11 @@ class WindowAttention(nn.Module):
 
         before = None if cache is None else cache.get(self.name)
         if before is None:
-            before = torch.zeros_like(k[:, :1]).expand(-1, past, -1, -1, -1, -1).repeat(2, 1, 1, 1, 1, 1, 1)
-        k = torch.cat([before[0].to(k.dtype), k], 1)
-        v = torch.cat([before[1].to(v.dtype), v], 1)
+            before = torch.zeros_like(k[:, None, :1]).repeat(1, 2, past, 1, 1, 1, 1)  # (B, 2, past, ...)
+        k = torch.cat([before[:, 0].to(k.dtype), k], 1)
+        v = torch.cat([before[:, 1].to(v.dtype), v], 1)
         if cache is not None:
-            cache[self.name] = torch.stack([k[:, -past:], v[:, -past:]]).detach()
+            cache[self.name] = torch.stack([k[:, -past:], v[:, -past:]], 1).detach()
 
         keys = [self._turn(k[:, past - back : past - back + groups], back) for back in range(past + 1)]
         values = [v[:, past - back : past - back + groups] for back in range(past + 1)]
@@ -92,7 +93,8 @@ class WindowAttention(nn.Module):
         """(N, h, w, C) to (N, windows, M * M, C), zeros where a window reaches over the edge."""
         m, shift = self.window, self.shift
         n, height, width, c = x.shape
-        x = F.pad(x, (0, 0, shift, -(width + shift) % m, shift, -(height + shift) % m))
+        right, bottom = (m * self._windows(size) - shift - size for size in (width, height))
+        x = F.pad(x, (0, 0, shift, right, shift, bottom))
         rows, columns = x.shape[1] // m, x.shape[2] // m
         return x.view(n, rows, m, columns, m, c).transpose(2, 3).reshape(n, rows * columns, m * m, c)
 
@@ -100,9 +102,14 @@ class WindowAttention(nn.Module):
         """(N, windows, M * M, C) back to (N, h, w, C)."""
         m, shift = self.window, self.shift
         n, c = windows.shape[0], windows.shape[-1]
-        rows, columns = -(-(height + shift) // m), -(-(width + shift) // m)
+        rows, columns = self._windows(height), self._windows(width)
         x = windows.view(n, rows, columns, m, m, c).transpose(2, 3).reshape(n, rows * m, columns * m, c)
         return x[:, shift : shift + height, shift : shift + width]
+
+    def _windows(self, size: int) -> int:
+        """How many windows lie along an axis."""
+        places = size + self.shift
+        return places // self.window + 1 if self.always_fills else -(-places // self.window)
 
     def _turn(self, x: Tensor, back: int) -> Tensor:
         """Rotary angles of places in a window, `back` groups before the one that looks."""

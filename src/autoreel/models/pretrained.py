@@ -217,7 +217,7 @@ class DiffusersCodec(VideoCodec):
 def _remembered(cache: Cache | None, count: int) -> list[Any]:
     """What each of Wan's convolutions has seen last, in Wan's own form: a tensor, "Rep" or nothing."""
     found = [(cache or {}).get(f"convolution.{place}") for place in range(count)]
-    return ["Rep" if kept is REPEATS else kept for kept in found]
+    return ["Rep" if kept is not None and not kept.numel() else kept for kept in found]
 
 
 def _remember(cache: Cache | None, kept: list[Any]) -> None:
