@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -59,13 +60,16 @@ def test_each_command_explains_every_option(name: str, capsys: pytest.CaptureFix
     import inspect
 
     assert main([name, "--help"]) == 0
-    shown = capsys.readouterr().out
+    shown, text = capsys.readouterr().out, inspect.getdoc(COMMANDS[name]) or ""
     for parameter in inspect.signature(COMMANDS[name]).parameters.values():
+        if dataclasses.is_dataclass(parameter.default):  # options that several commands share
+            shared = [field.name for field in dataclasses.fields(parameter.default)]
+            assert all(f"--{option.replace('_', '-')}" in shown for option in shared)
+            assert all(f"{option}: " in str(parameter.default.__doc__) for option in shared)
+            continue
         if parameter.kind is parameter.KEYWORD_ONLY:
             # `from_` is --from, a word of Python, and `own_size` is --own-size
             assert f"--{parameter.name.rstrip('_').replace('_', '-')}" in shown
-    text = inspect.getdoc(COMMANDS[name]) or ""
-    for parameter in inspect.signature(COMMANDS[name]).parameters.values():
         assert f"{parameter.name}: " in text, f"{name} does not explain {parameter.name}"
 
 

@@ -214,6 +214,28 @@ def test_clips_go_on_move_and_come_back(run: Path, place: Path) -> None:
     assert lengths == {"continued": 30 + 10, "animated": 10, "rebuilt": 30}
 
 
+def test_every_verb_of_two_ends_makes_its_takes(run: Path, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    clip, picture = place / "footage" / "romance" / "romance-0.mp4", place / "verbs" / "%02d.png"
+    assert main(["slow", str(run), str(clip), "--factor", "1.5", "-o", str(picture)]) == 0
+    assert len(list(picture.parent.glob("*.png"))) == 1 + int(29 * 1.5)
+    still, out = str(sorted(picture.parent.glob("*.png"))[0]), str(place / "verb.mp4")
+    short = ["--length", "0.32s", "-o", out]
+    for arguments, expected in (
+        (["between", str(run), str(clip), still, "--count", "2", *short], 30 + 8 + 4),
+        (["loop", str(run), str(clip), "--count", "2", *short], 30 + 8),
+        (["vary", str(run), str(clip), "--strength", "0.5", "--count", "2", "--seed", "4", *short], 8),
+        (["morph", str(run), str(clip), still, *short], 8),
+    ):
+        capfd.readouterr()
+        assert main(arguments) == 0
+        told = capfd.readouterr()
+        paths = [Path(line) for line in told.out.split()]
+        assert [len(read_clip(path).frames) for path in paths] == [expected] * (1 if arguments[0] == "morph" else 2)
+    assert (kept := json.loads((place / "verb-1.drift.json").read_text()))["made"]["seed"] == 5
+    assert kept["level"] is not None and kept["made"]["verb"] == "vary"
+    assert main(["generate", str(run), "--sampler", "gaussian", *short]) == 0
+
+
 def test_endings_choose_the_format(run: Path, place: Path) -> None:
     gif, pictures = place / "clip.gif", place / "pictures"
     assert main(["generate", str(run), "--length", "0.2s", "-o", str(gif)]) == 0

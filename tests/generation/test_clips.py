@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoreel.errors import UsageError
-from autoreel.generation.clips import NOTICES, count_frames, numbered, what_would_be_lost, write_clip
+from autoreel.generation.clips import NOTICES, count_frames, numbered, what_would_be_lost, write_clips
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,11 @@ def test_numbered_names(name: str, expected: str) -> None:
 def test_a_clip_says_how_it_was_made(tmp_path: Path, verb: str) -> None:
     told: list[str] = []
     frames = np.zeros((3, 16, 16, 3), np.uint8)
-    write_clip(tmp_path / "clip.mp4", iter([frames]), verb=verb, size=(16, 16), rate=Fraction(25), num_frames=3,
-               report=lambda share, words: told.append(words))  # fmt: skip
+    meters = write_clips([tmp_path / "clip.mp4", tmp_path / "other.mp4"], [np.stack([frames, frames + 9])], verb=verb,
+                         size=(16, 16), rate=Fraction(25), num_frames=3,
+                         report=lambda share, words: told.append(words))  # fmt: skip
+    assert [meter.seconds()[0, 0] for meter in meters] == pytest.approx([0, 9], abs=1e-3)
+    assert (tmp_path / "other.mp4").is_file()
     with av.open(str(tmp_path / "clip.mp4")) as file:
         assert file.metadata["comment"] == NOTICES[verb]
     assert told == ["3 of 3 frames"]

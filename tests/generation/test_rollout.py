@@ -131,7 +131,7 @@ def test_known_frames_that_nobody_looks_at_can_be_left_out(prior: Prior) -> None
     short = fill(prior, rows.continue_(torch.cat([clip[:, :1], clip[:, 6:]], 1), 6, left_out=5).of(1, 3))
     assert torch.equal(short[:, :, 4:], whole[:, :, 9:])
     with pytest.raises(ValueError, match="left out"):
-        fill(prior, rows.continue_(clip[:, :3], 6, left_out=6))
+        fill(prior, rows.continue_(clip[:, :2], 6, left_out=6))
 
 
 def test_guidance_of_one_needs_no_second_answer(prior: Prior) -> None:

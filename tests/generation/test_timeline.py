@@ -18,7 +18,10 @@ def test_layouts() -> None:
     assert levels(rows.continue_(CLIP, 2)) == "###.."
     assert levels(rows.animate(CLIP[:, :1], 3)) == "#..."
     between = rows.between(CLIP, 2, CLIP[:, :2])
-    assert levels(between) == "###..~#" and between.shown == 6
+    assert levels(between) == "###~~~#" and between.shown == 6
+    assert levels(rows.between(CLIP, 6, CLIP[:, :2])) == "###..~~~~~#"
+    assert levels(rows.between(CLIP, 2, CLIP[:, :2], joint=0.0)) == "###..##"
+    assert bool((between.level[3:6].diff() < 0).all()), "ever more of the end is in them"
     assert between.known == [True] * 3 + [False] * 2 + [True] * 2, "what is given of the joint is seen before it"
     assert levels(rows.vary(CLIP, 0.4)) == "~~~"
     assert levels(rows.rebuild(CLIP)) == "###"
@@ -27,6 +30,11 @@ def test_layouts() -> None:
 def test_known_values_are_kept() -> None:
     row = rows.between(CLIP, 1, CLIP[:, 1:])
     assert torch.equal(row.latents[:, :3], CLIP) and torch.equal(row.latents[:, 4:], CLIP[:, 1:])
+
+
+def test_a_retake_is_of_the_last_known_frame() -> None:
+    row = rows.retake(rows.continue_(CLIP, 4).of(1, 2), 3, 0.8)
+    assert levels(row) == "##~" and (row.shown, row.label, row.seed) == (3, 1, 2)
 
 
 def test_label_and_seed() -> None:

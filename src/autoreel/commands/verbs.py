@@ -2,132 +2,246 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from autoreel.commands.notes import note
 from autoreel.commands.options import Device, Out, duration_s, parsed
 from autoreel.errors import AutoreelError, UsageError
 
 if TYPE_CHECKING:
     from autoreel.clip import Frames
-    from autoreel.generation.run import Options, Run
+    from autoreel.generation.drift import Meter
+    from autoreel.generation.run import Run
+    from autoreel.generation.verbs import Maker
+
+Sampler = Literal["auto", "prior", "gaussian", "normal"]
+SIDE_BY_SIDE = 8  # takes made in one batch: more gain little and need more memory
 
 
-def generate(
-    run: Path,
-    *,
-    out: Out = Path("generated.mp4"),
-    label: str | None = None,
-    length: str = "4s",
-    count: int = 1,
-    seed: int = 0,
-    guidance: float | None = None,
-    steps: int | None = None,
-    device: Device = "auto",
-    watermark: bool = True,
-) -> None:
-    """Generate new footage.
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Making:
+    """The options of every verb that makes something new.
 
     Args:
-        run: The run folder.
-        out: The clip. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
         label: What to show, one of the run's labels; anything when left out.
-        length: Length of each clip: 4s, 1m30s, 1:30.
-        count: How many clips: numbered files, with the seeds that follow the first.
-        seed: The same seed gives the same clip.
+        count: How many takes: numbered files, made side by side, with the seeds that follow the first.
+        seed: The same seed gives the same frames.
         guidance: How strictly the label is followed: 1 as trained, more exaggerates.
         steps: Steps of the sampler for each latent frame; more is slower.
         device: Where to compute.
         watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
-    from autoreel import preflight
-    from autoreel.generation.clips import numbered
 
-    problems: list[AutoreelError] = [] if count >= 1 else [UsageError(f"--count {count}: at least one clip is needed")]
-    length_s = parsed(problems, duration_s, length)
-    preflight.insist(problems + preflight.check_output(out, preflight.CLIP_ENDINGS))
-    opened, options = _open(run, device), _options(guidance, steps)
+    label: str | None = None
+    count: int = 1
+    seed: int = 0
+    guidance: float | None = None
+    steps: int | None = None
+    device: Device = "auto"
+    watermark: bool = True
+
+
+def generate(
+    run: Path, *, out: Out = Path("generated.mp4"), length: str = "4s", making: Making = Making(),
+    sampler: Sampler = "auto",
+) -> None:  # fmt: skip
+    """Generate new footage.
+
+    Args:
+        run: The run folder.
+        out: The clip. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        length: Length of each clip: 4s, 1m30s, 1:30.
+        sampler: Where its latents come from: the prior, a plain Gaussian fit to the footage's, or N(0, I).
+    """
+    length_s = _checked(making, out, {}, length)
+    opened = _open(run, making.device)
     num_frames = _num_frames(length_s, opened)
-    for number in range(count):
-        path = out if count == 1 else numbered(out, number)
-        chunks = opened.generate_stream(label, num_frames, seed + number, options)
-        _write(path, opened, chunks, "generate", num_frames, run if watermark else None)
+
+    def make(maker: Maker) -> Iterator[Frames]:
+        from autoreel.generation import verbs
+
+        return verbs.generate(maker, num_frames)
+
+    _make(run, opened, out, making, "generate", num_frames, make, sampler)
 
 
 def continue_(
-    run: Path,
-    clip: Path,
-    *,
-    out: Out = Path("continued.mp4"),
-    label: str | None = None,
-    length: str = "4s",
-    seed: int = 0,
-    guidance: float | None = None,
-    steps: int | None = None,
-    device: Device = "auto",
-    watermark: bool = True,
-) -> None:
+    run: Path, clip: Path, *, out: Out = Path("continued.mp4"), length: str = "4s", making: Making = Making()
+) -> None:  # fmt: skip
     """Show what happens after a clip. The result begins with the clip, as the model sees it.
 
     Args:
         run: The run folder.
         clip: The video that goes on.
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
-        label: What to show, one of the run's labels; anything when left out.
         length: Length of what is added: 4s, 1m30s, 1:30.
-        seed: The same seed gives the same result.
-        guidance: How strictly the label is followed: 1 as trained, more exaggerates.
-        steps: Steps of the sampler for each latent frame; more is slower.
-        device: Where to compute.
-        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
-    length_s = _check_verb(clip, "the clip", out, length)
-    opened = _open(run, device)
-    given, expected = _read(clip, opened)
+    length_s = _checked(making, out, {"the clip": clip}, length)
+    opened = _open(run, making.device)
     made = _num_frames(length_s, opened)
-    chunks = opened.continue_stream(given, made, label, seed, _options(guidance, steps))
-    _write(out, opened, chunks, "continue", expected + made, run if watermark else None)
+
+    def make(maker: Maker) -> Iterator[Frames]:
+        from autoreel.generation import verbs
+
+        return verbs.continue_(maker, _read(clip, opened), made)
+
+    _make(run, opened, out, making, "continue", _expected(clip, opened) + made, make, clip=clip)
 
 
 def animate(
-    run: Path,
-    picture: Path,
-    *,
-    out: Out = Path("animated.mp4"),
-    label: str | None = None,
-    length: str = "4s",
-    seed: int = 0,
-    guidance: float | None = None,
-    steps: int | None = None,
-    device: Device = "auto",
-    watermark: bool = True,
-) -> None:
+    run: Path, picture: Path, *, out: Out = Path("animated.mp4"), length: str = "4s", making: Making = Making()
+) -> None:  # fmt: skip
     """Make a picture move.
 
     Args:
         run: The run folder.
         picture: An image, or a video whose first picture is taken.
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
-        label: What to show, one of the run's labels; anything when left out.
         length: Length of the result: 4s, 1m30s, 1:30.
-        seed: The same seed gives the same result.
-        guidance: How strictly the label is followed: 1 as trained, more exaggerates.
-        steps: Steps of the sampler for each latent frame; more is slower.
-        device: Where to compute.
-        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
-    length_s = _check_verb(picture, "the picture", out, length)
-    opened = _open(run, device)
+    length_s = _checked(making, out, {"the picture": picture}, length)
+    opened = _open(run, making.device)
     from autoreel.media.decode import first_frame
 
     frame = first_frame(picture, size=opened.size, fit=opened.config.data.fit)
     num_frames = _num_frames(length_s, opened)
-    chunks = opened.animate_stream(frame, num_frames, label, seed, _options(guidance, steps))
-    _write(out, opened, chunks, "animate", num_frames, run if watermark else None)
+
+    def make(maker: Maker) -> Iterator[Frames]:
+        from autoreel.generation import verbs
+
+        return verbs.animate(maker, frame, num_frames)
+
+    _make(run, opened, out, making, "animate", num_frames, make, picture=picture)
+
+
+def between(
+    run: Path, start: Path, end: Path, *, out: Out = Path("between.mp4"), length: str = "1s",
+    making: Making = Making(),
+) -> None:  # fmt: skip
+    """Show what happens between two clips, or two pictures. The result begins with the one and ends with the other.
+
+    Args:
+        run: The run folder.
+        start: The video or picture to come from.
+        end: The video or picture to come to.
+        out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        length: Length of what is made between them, rounded up to whole groups of frames: 1s, 1m30s.
+    """
+    length_s = _checked(making, out, {"the start": start, "the end": end}, length)
+    opened = _open(run, making.device)
+    made = _num_frames(length_s, opened)
+
+    def make(maker: Maker) -> Iterator[Frames]:
+        from autoreel.generation import verbs
+
+        return verbs.between(maker, _read(start, opened), _read(end, opened), made)
+
+    expected = _expected(start, opened) + made + _expected(end, opened)
+    _make(run, opened, out, making, "between", expected, make, start=start, end=end)
+
+
+def loop(
+    run: Path, clip: Path, *, out: Out = Path("loop.mp4"), length: str = "1s", making: Making = Making()
+) -> None:  # fmt: skip
+    """Make a way from a clip's end back to its start, so that it repeats without a seam.
+
+    Args:
+        run: The run folder.
+        clip: The video to repeat.
+        out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        length: Length of what is added, rounded up to whole groups of frames: 1s, 1m30s.
+    """
+    length_s = _checked(making, out, {"the clip": clip}, length)
+    opened = _open(run, making.device)
+    made = _num_frames(length_s, opened)
+
+    def make(maker: Maker) -> Iterator[Frames]:
+        from autoreel.generation import verbs
+
+        return verbs.loop(maker, _read(clip, opened), made)
+
+    _make(run, opened, out, making, "loop", _expected(clip, opened) + made, make, clip=clip)
+
+
+def vary(
+    run: Path, clip: Path, *, out: Out = Path("varied.mp4"), strength: float = 0.6, length: str | None = None,
+    making: Making = Making(),
+) -> None:  # fmt: skip
+    """Make another take of a clip: the same scene, with other details.
+
+    Args:
+        run: The run folder.
+        clip: The video to vary, or a picture.
+        out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        strength: 0 changes nothing, 1 keeps nothing.
+        length: How much of the clip is taken: 4s, 1m30s; all of it when left out.
+    """
+    wrong = None if 0 <= strength <= 1 else UsageError(f"--strength {strength:g}: it must lie between 0 and 1")
+    length_s = _checked(making, out, {"the clip": clip}, length, wrong)
+    opened = _open(run, making.device)
+    most = None if length_s is None else _num_frames(length_s, opened)
+
+    def make(maker: Maker) -> Iterator[Frames]:
+        from autoreel.generation import verbs
+
+        return verbs.vary(maker, _read(clip, opened, most=most), strength)
+
+    expected = min(_expected(clip, opened), most or _expected(clip, opened))
+    _make(run, opened, out, making, "vary", expected, make, clip=clip, strength=strength)
+
+
+def morph(
+    run: Path, start: Path, end: Path, *, out: Out = Path("morph.mp4"), length: str = "4s", device: Device = "auto",
+    watermark: bool = True,
+) -> None:  # fmt: skip
+    """Turn one clip or picture into another: a walk between their latents. Needs no prior.
+
+    Args:
+        run: The run folder.
+        start: The video or picture to begin with.
+        end: The video or picture to end with.
+        out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        length: Length of the result: 4s, 1m30s; clips that are shorter play there and back.
+        device: Where to compute.
+        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
+    """
+    length_s = _checked(Making(), out, {"the start": start, "the end": end}, length)
+    import numpy as np
+
+    opened = _open(run, device)
+    num_frames = _num_frames(length_s, opened)
+    first, last = (np.concatenate(list(_read(path, opened, most=num_frames))) for path in (start, end))
+    chunks = opened.morph_stream(first, last, num_frames)
+    _write([out], run, opened, (chunk[None] for chunk in chunks), "morph", num_frames, watermark)
+
+
+def slow(
+    run: Path, clip: Path, *, out: Out = Path("slow.mp4"), factor: float = 2.0, device: Device = "auto",
+    watermark: bool = True,
+) -> None:  # fmt: skip
+    """Show a clip in slow motion: its latents resampled in time. Needs no prior.
+
+    Args:
+        run: The run folder.
+        clip: The video.
+        out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        factor: How many times as long, 1 to 64.
+        device: Where to compute.
+        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
+    """
+    wrong = None if 1 <= factor <= 64 else UsageError(f"--factor {factor:g}: it must lie between 1 and 64")
+    _checked(Making(), out, {"the clip": clip}, None, wrong)
+    opened = _open(run, device)
+    expected = max(1, round(_expected(clip, opened) * factor))
+    chunks = opened.slow_stream(_read(clip, opened), factor)
+    _write([out], run, opened, (chunk[None] for chunk in chunks), "slow", expected, watermark)
 
 
 def rebuild(
@@ -149,32 +263,47 @@ def rebuild(
         device: Where to compute.
         watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
-    _check_verb(clip, "the clip", out, "1s")
+    _checked(Making(), out, {"the clip": clip}, None)
     opened = _open(run, device)
     size = _size_of(clip) if own_size else opened.size
-    given, expected = _read(clip, opened, size)
-    _write(out, opened, opened.rebuild_stream(given, size), "rebuild", expected, run if watermark else None, size)
+    chunks = opened.rebuild_stream(_read(clip, opened, size), size)
+    _write([out], run, opened, (c[None] for c in chunks), "rebuild", _expected(clip, opened), watermark, size)
 
 
-def _check_verb(given: Path, what: str, out: Path, length: str) -> float | None:
+# --- what they share
+
+
+def _checked(
+    making: Making, out: Path, given: dict[str, Path], length: str | None, wrong: AutoreelError | None = None
+) -> float | None:
+    """The length in seconds, after everything that can be wrong was said at once."""
     from autoreel import preflight
 
-    problems = preflight.check_input(given, what) + preflight.check_output(out, preflight.CLIP_ENDINGS, [given])
-    length_s = parsed(problems, duration_s, length)
+    problems: list[AutoreelError] = [wrong] if wrong is not None else []
+    if making.count < 1:
+        problems.append(UsageError(f"--count {making.count}: at least one clip is needed"))
+    for what, path in given.items():
+        problems += preflight.check_input(path, what)
+    for path in _paths(out, making.count):
+        found = preflight.check_output(path, preflight.CLIP_ENDINGS, given.values())
+        problems += found
+        if found:
+            break
+    length_s = None if length is None else parsed(problems, duration_s, length)
     preflight.insist(problems)
     return length_s
+
+
+def _paths(out: Path, count: int) -> list[Path]:
+    from autoreel.generation.clips import numbered
+
+    return [out] if count <= 1 else [numbered(out, number) for number in range(count)]
 
 
 def _open(run: Path, device: Device) -> Run:
     import autoreel
 
     return autoreel.load(run, device=device)
-
-
-def _options(guidance: float | None, steps: int | None) -> Options:
-    from autoreel.generation.run import Options
-
-    return Options(guidance=guidance, steps=steps)
 
 
 def _num_frames(length_s: float | None, run: Run) -> int:
@@ -190,31 +319,69 @@ def _size_of(clip: Path) -> tuple[int, int]:
     return found.height, found.width
 
 
-def _read(clip: Path, run: Run, size: tuple[int, int] | None = None) -> tuple[Iterator[Frames], int]:
-    """The frames of a clip as the run takes them, in chunks, and about how many there are, for the progress."""
-    from autoreel.media.decode import decode
+def _expected(clip: Path, run: Run) -> int:
+    """About how many frames a clip has at the run's rate, for the progress."""
     from autoreel.media.probe import probe
 
-    expected = max(1, round((probe(clip).duration_s or 0.0) * run.rate))
-    chunks = decode(clip, size=size or run.size, fit=run.config.data.fit, rate=run.rate)
-    return (chunk.frames for chunk in chunks), expected
+    return max(1, round((probe(clip).duration_s or 0.0) * run.rate))
+
+
+def _read(
+    clip: Path, run: Run, size: tuple[int, int] | None = None, most: int | None = None
+) -> Iterator[Frames]:  # fmt: skip
+    """The frames of a clip as the run takes them, in chunks, and no more than `most`."""
+    from autoreel.media.decode import decode
+
+    end_s = None if most is None else float((most + 1) / run.rate)
+    left = most
+    for chunk in decode(clip, size=size or run.size, fit=run.config.data.fit, rate=run.rate, end_s=end_s):
+        frames = chunk.frames[:left]
+        left = None if left is None else left - len(frames)
+        if len(frames):
+            yield frames
+
+
+def _make(
+    run: Path, opened: Run, out: Path, making: Making, verb: str, num_frames: int,
+    make: Callable[[Maker], Iterator[Frames]], sampler: Sampler = "auto", **given: Path | float,
+) -> None:  # fmt: skip
+    """Make the takes of a verb, as many side by side as is worth while, and measure how they drift."""
+    from autoreel.generation.drift import drift_of, read_look, write_drift
+    from autoreel.generation.run import Options
+
+    options, look = Options(making.guidance, making.steps, sampler=sampler), read_look(run)
+    paths = _paths(out, making.count)
+    for first in range(0, making.count, SIDE_BY_SIDE):
+        some = paths[first : first + SIDE_BY_SIDE]
+        seeds = [making.seed + first + i for i in range(len(some))]
+        takes = make(opened.takes([making.label] * len(some), seeds, options))
+        meters = _write(some, run, opened, takes, verb, num_frames, making.watermark)
+        for path, seed, meter in zip(some, seeds, meters, strict=True):
+            drift = drift_of(meter.seconds(), look)
+            made: dict[str, Any] = {"verb": verb, "run": str(run), "label": making.label, "seed": seed}
+            made |= {"guidance": making.guidance, "steps": making.steps}
+            write_drift(path, drift, made | {name: str(what) for name, what in given.items()})
+            note(f"{path.name}: {drift.line()}")
 
 
 def _write(
-    path: Path, run: Run, chunks: Iterator[Frames], verb: str, num_frames: int, mark_of: Path | None,
-    size: tuple[int, int] | None = None,
-) -> None:  # fmt: skip
-    """Write the clip, with the mark of a run folder or with none."""
+    paths: Sequence[Path], run: Path, opened: Run, takes: Iterable[Frames], verb: str, num_frames: int,
+    watermark: bool, size: tuple[int, int] | None = None,
+) -> list[Meter]:  # fmt: skip
+    """Write the takes, marked or not, and say where they are."""
     from autoreel.film.provenance import hash_of_folder
-    from autoreel.generation.clips import write_clip
+    from autoreel.generation.clips import write_clips
     from autoreel.media.watermark import Watermark, run_id
     from autoreel.training.progress import display
 
-    size = size or run.size
-    marker = None if mark_of is None else Watermark(size, run.rate, run_id(hash_of_folder(mark_of)))
+    size = size or opened.size
+    marker = Watermark(size, opened.rate, run_id(hash_of_folder(run))) if watermark else None
+    name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     with display(None) as shown:
-        told = partial(shown.update, path.name)
-        write_clip(
-            path, chunks, verb=verb, size=size, rate=run.rate, num_frames=num_frames, report=told, watermark=marker
+        told = partial(shown.update, name)
+        meters = write_clips(
+            paths, takes, verb=verb, size=size, rate=opened.rate, num_frames=num_frames, report=told, watermark=marker
         )
-    print(path)
+    for path in paths:
+        print(path)
+    return meters

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
 from autoreel.clip import Frames
 from autoreel.errors import OutputError, UsageError, translate_os_error
+from autoreel.generation.drift import Meter
 from autoreel.media.encode import VideoWriter
 from autoreel.media.watermark import Watermark
 
@@ -16,37 +18,61 @@ NOTICES = {
     "generate": "AI-generated: every picture in it was made by a model with autoreel.",
     "animate": "AI-generated: a model with autoreel made it move from one given picture.",
     "continue": "AI-generated: a model with autoreel repainted the given clip it begins with and made what follows.",
+    "between": "AI-generated: a model with autoreel made what lies between two given clips and repainted both.",
+    "loop": "AI-generated: a model with autoreel repainted a given clip and made a way back to its start.",
+    "vary": "AI-generated: a model with autoreel made a given clip anew.",
+    "morph": "AI-generated: a model with autoreel painted how one given clip turns into another.",
+    "slow": "AI-generated: a model with autoreel painted a given clip in slow motion.",
     "rebuild": "Repainted with autoreel: every picture of a given clip was encoded and painted again by a model.",
 }
 
 
-def write_clip(
-    path: Path, chunks: Iterator[Frames], *, verb: str, size: tuple[int, int], rate: Fraction, num_frames: int,
-    report: Callable[[float, str], None], watermark: Watermark | None = None,
-) -> None:
-    """Write frames to a file while they are made.
+def write_clips(
+    paths: Sequence[Path],
+    chunks: Iterable[Frames],
+    *,
+    verb: str,
+    size: tuple[int, int],
+    rate: Fraction,
+    num_frames: int,
+    report: Callable[[float, str], None],
+    watermark: Watermark | None = None,
+) -> list[Meter]:
+    """Write takes to files while they are made.
 
     Args:
-        path: its ending chooses the format.
-        chunks: uint8 (n, H, W, 3).
+        paths: of each take; its ending chooses the format.
+        chunks: uint8 (B, n, H, W, 3), B takes.
         verb: what was done, a key of NOTICES.
         size: (height, width) in pixels.
         rate: frames per second.
-        num_frames: how many will come, for the progress.
+        num_frames: how many will come of each, for the progress.
         report: told the share that is done, in [0, 1], and the same in words.
         watermark: that marks them; None leaves them as they are.
 
+    Returns:
+        What each looks like, second by second.
+
     Raises:
-        OutputError: it cannot be written; nothing stands under its name then.
+        OutputError: one cannot be written; nothing stands under any of their names then.
     """
-    make_parent(path)
     done = 0
-    with VideoWriter(path, size=size, rate=rate, metadata={"comment": NOTICES[verb]}) as writer:
+    meters = [Meter(rate) for _ in paths]
+    with ExitStack() as stack:
+        writers = []
+        for path in paths:
+            make_parent(path)
+            writers.append(
+                stack.enter_context(VideoWriter(path, size=size, rate=rate, metadata={"comment": NOTICES[verb]}))
+            )
         for chunk in chunks:
-            for number, frame in enumerate(chunk, start=done):
-                writer.write(frame if watermark is None else watermark.mark(frame, number))
-            done += len(chunk)
+            for writer, meter, take in zip(writers, meters, chunk, strict=True):
+                meter.add(take)
+                for number, frame in enumerate(take, start=done):
+                    writer.write(frame if watermark is None else watermark.mark(frame, number))
+            done += chunk.shape[1]
             report(min(1.0, done / num_frames), f"{done} of {num_frames} frames")
+    return meters
 
 
 def what_would_be_lost(path: Path, inputs: Iterable[Path]) -> list[OutputError]:

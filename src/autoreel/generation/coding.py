@@ -84,22 +84,26 @@ class FrameCodec:
 
     # --- to latents
 
-    def encode(self, frames: Frames) -> Tensor:
-        """A clip of any length (its last frame repeated until its group is full) to (1, C, n, h, w) on the CPU."""
-        frames = self.fitted(frames)
-        missing = -(len(frames) - 1) % self.stride
-        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-        cache, pieces, place = self._codec.new_cache(), [], 0
-        while place < len(frames):
-            take = GROUPS_AT_ONCE * self.stride + (place == 0)
-            pieces.append(self._normal(self._encoded(frames[place : place + take], cache)).cpu())
-            place += take
-        return torch.cat(pieces, 2)
+    def encode(self, clip: Iterable[Frames]) -> tuple[Tensor, int]:
+        """A clip of any length, in chunks, to latents (1, C, n, h, w) on the CPU, and how many frames it had.
+
+        The last frame is repeated until its group is full.
+
+        Raises:
+            UsageError: there is no frame.
+        """
+        cache, pieces, num_frames = self._codec.new_cache(), list[Tensor](), 0
+        for piece, length in self._beginning_on_a_group(clip):
+            pieces.append(self._normal(self._encoded(piece, cache)).cpu())
+            num_frames += length
+        if not pieces:
+            raise UsageError("there is no frame in it")
+        return torch.cat(pieces, 2), num_frames
 
     def encode_with_past(self, frames: Frames) -> Tensor:
         """Latents (C, n, h, w) of which none stands alone: a still first frame is their past."""
         frames = self.fitted(frames)
-        return self.encode(np.concatenate([frames[:1], frames]))[0, :, 1:]
+        return self.encode([np.concatenate([frames[:1], frames])])[0][0, :, 1:]
 
     def encode_pictures(self, frames: Frames) -> Tensor:
         """Every frame as a picture of its own: (T, C, 1, h, w)."""

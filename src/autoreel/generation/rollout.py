@@ -132,7 +132,7 @@ class _Roll:
         self.device = next(prior.parameters()).device
         self.made: dict[int, Tensor] = {}  # the first frame and the latest: nobody sees others
         self.level, self.known = first.level.tolist(), first.known
-        if first.left_out and not all(self.known[: prior.config.window]):
+        if first.left_out and not all(self.known[: prior.config.window - 1]):
             raise ValueError(f"frames can be left out only behind the {prior.config.window - 1} latest known ones")
         labels = torch.tensor([t.label for t in timelines], device=self.device)
         self.guided = sampling.guidance != 1 and bool((labels != NO_LABEL).any())

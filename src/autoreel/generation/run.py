@@ -9,10 +9,13 @@ Frames are uint8 (T, H, W, 3); latents are float32 (n, C, h, w), normalised; bot
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,13 +25,13 @@ from torch import Tensor
 from autoreel.clip import Frames
 from autoreel.config import Config, nearest
 from autoreel.errors import RunError, UsageError
+from autoreel.generation import draws, verbs
 from autoreel.generation import timeline as rows
-from autoreel.generation import verbs
 from autoreel.generation.coding import FrameCodec
 from autoreel.generation.rollout import Sampling, roll_out
 from autoreel.generation.sampler import Solver
-from autoreel.generation.timeline import NO_LABEL, Timeline
-from autoreel.generation.verbs import Maker
+from autoreel.generation.timeline import NO_LABEL
+from autoreel.generation.verbs import Fill, Maker
 from autoreel.models.compute import choose_device, matrix_dtype
 from autoreel.models.opening import open_codec
 from autoreel.models.prior import Prior
@@ -36,6 +39,7 @@ from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder, layout_of
 
 Latents = NDArray[np.float32]
+Sampler = Literal["auto", "prior", "gaussian", "normal"]
 Chunks = Frames | Iterable[Frames]
 
 
@@ -47,11 +51,14 @@ class Options:
         guidance: 1 follows the label as trained, above exaggerates it.
         steps: of the solver for each latent frame.
         solver: "adams", "euler", or "heun" for two evaluations in each step.
+        sampler: where latents of new footage come from: "prior"; "normal", N(0, I), as in a family without a prior;
+            "gaussian", a fit to the footage's latents. "auto" is the prior, and "normal" for the family `gan`.
     """
 
     guidance: float | None = None
     steps: int | None = None
     solver: Solver = "adams"
+    sampler: Sampler = "auto"
 
 
 DEFAULTS = Options()
@@ -69,6 +76,7 @@ class Run:
         rate: frames per second.
         device: to compute on.
         no_prior: why there is none.
+        gaussian: file of the fit to the footage's latents; None when no latents were ever made.
     """
 
     def __init__(
@@ -81,10 +89,11 @@ class Run:
         rate: Fraction,
         device: torch.device,
         no_prior: str = "this run's prior is not trained yet",
+        gaussian: Path | None = None,
     ) -> None:
         self.config, self.labels, self.size, self.rate, self.device = config, tuple(labels), size, rate, device
         self._prior = prior.to(device).eval() if prior is not None else None
-        self._dtype, self._no_prior = matrix_dtype(device), no_prior
+        self._dtype, self._no_prior, self._gaussian = matrix_dtype(device), no_prior, gaussian
         self._untiled = codec.to(device).eval()
         self._codec = self._codec_for(self.size)
         if self._prior is not None:  # else autocast would copy every matrix anew for each frame
@@ -116,7 +125,10 @@ class Run:
             latent_size = (height // codec.spatial_stride, width // codec.spatial_stride)
             prior = Prior(config.prior, codec.latent_channels, latent_size, len(manifest.labels))
             prior.load_state_dict(folder.load_weights("prior.safetensors", layout_of(prior.state_dict())))
-        return cls(config, codec, prior, manifest.labels, manifest.size, manifest.rate, choose_device(device), no_prior)
+        return cls(
+            config, codec, prior, manifest.labels, manifest.size, manifest.rate, choose_device(device), no_prior,
+            gaussian=folder.path(f"gaussian-{manifest.codec_hash}.safetensors"),
+        )  # fmt: skip
 
     # --- between frames and latents
 
@@ -130,7 +142,7 @@ class Run:
         Returns:
             float32 (1 + ceil((T - 1) / temporal stride), C, h, w).
         """
-        return _public(self._codec.encode(frames))
+        return _public(self._codec.encode([frames])[0])
 
     def decode(self, latents: Latents, num_frames: int | None = None) -> Frames:
         """Paint latents as frames.
@@ -164,13 +176,7 @@ class Run:
         if not labels:
             raise UsageError("at least one label is needed")
         numbers = [(self._number(label), seed) for label, seed in zip(labels, seeds, strict=True)]
-        sampling = self._sampling(options)
-
-        def fill(row: Sequence[Timeline]) -> Iterator[Tensor]:
-            assert self._prior is not None, "_sampling was asked first"
-            return roll_out(self._prior, row, sampling)
-
-        return Maker(self._codec, fill, self.config.prior.window, numbers)
+        return Maker(self._codec, self._filler(options), self.config.prior.window, numbers)
 
     def generate(
         self, label: str | None = None, num_frames: int = 33, seed: int = 0, options: Options = DEFAULTS
@@ -315,24 +321,24 @@ class Run:
         return _only(verbs.loop(self.takes([label], [seed], options), _chunks(frames), num_frames))
 
     def vary(
-        self, frames: Frames, strength: float = 0.6, label: str | None = None, seed: int = 0,
+        self, frames: Chunks, strength: float = 0.6, label: str | None = None, seed: int = 0,
         options: Options = DEFAULTS,
     ) -> Frames:  # fmt: skip
         """The same scene, another take.
 
         Args:
-            frames: uint8 (T, H, W, 3).
+            frames: uint8 (T, H, W, 3), any size, or chunks of it.
             strength: 0 changes nothing, 1 keeps nothing.
             label, seed, options: as in `generate`.
         """
         return _whole(self.vary_stream(frames, strength, label, seed, options))
 
     def vary_stream(
-        self, frames: Frames, strength: float = 0.6, label: str | None = None, seed: int = 0,
+        self, frames: Chunks, strength: float = 0.6, label: str | None = None, seed: int = 0,
         options: Options = DEFAULTS,
     ) -> Iterator[Frames]:  # fmt: skip
         """`vary`, yielding frames as they are made."""
-        return _only(verbs.vary(self.takes([label], [seed], options), frames, strength))
+        return _only(verbs.vary(self.takes([label], [seed], options), _chunks(frames), strength))
 
     def rebuild(self, frames: Frames, size: tuple[int, int] | None = None) -> Frames:
         """The compression itself: encode and decode, any size and length.
@@ -355,7 +361,11 @@ class Run:
             start, end: uint8 (T, H, W, 3), any size; played there and back where they are shorter than the result.
             num_frames: length of the result.
         """
-        return _whole(_only(verbs.morph(self._codec, start, end, num_frames)))
+        return _whole(self.morph_stream(start, end, num_frames))
+
+    def morph_stream(self, start: Frames, end: Frames, num_frames: int = 33) -> Iterator[Frames]:
+        """`morph`, yielding frames as they are painted."""
+        return _only(verbs.morph(self._codec, start, end, num_frames))
 
     def slow(self, frames: Chunks, factor: float = 2.0) -> Frames:
         """A clip in slow motion: its latents resampled in time, without the prior.
@@ -377,6 +387,20 @@ class Run:
 
     def _codec_for(self, size: tuple[int, int]) -> FrameCodec:
         return FrameCodec(self._untiled, size, self.config.data.fit, self.device, self._dtype)
+
+    def _filler(self, options: Options) -> Fill:
+        sampler = options.sampler
+        if sampler == "auto":
+            sampler = "normal" if self.config.codec.family == "gan" else "prior"
+        if sampler == "normal":
+            return partial(draws.normal, self._untiled)
+        if sampler == "gaussian":
+            if self._gaussian is None:
+                raise RunError(f"{self._no_prior}, and no fit of its latents; run `autoreel train --stage prior` on it")
+            return draws.Gaussian.load(self._gaussian, math.prod(self._codec.shape)).draw
+        sampling = self._sampling(options)
+        assert self._prior is not None, "_sampling was asked first"
+        return partial(roll_out, self._prior, sampling=sampling)
 
     def _sampling(self, options: Options) -> Sampling:
         """How to sample; everything that can be wrong about it is said here, before any work."""

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 NO_LABEL = -1
-JOINT = 0.6  # measured: see docs/generating.md
+JOINT = 0.5  # level of a known end's first frame, and from 1 to there those of the APPROACH frames before it
+APPROACH = 4
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,26 @@ def animate(picture: Tensor, num_new: int) -> Timeline:
 def between(start: Tensor, num_new: int, end: Tensor, joint: float = JOINT, left_out: int = 0) -> Timeline:
     """What happened between two clips.
 
+    The last new frames are made from noise with ever more of the end's first one in it, and that one last of all anew,
+    so that they come to it also when the network has not learned well yet to look ahead.
+
     Args:
         start: (C, A, h, w).
         num_new: latent frames to make.
         end: (C, B, h, w), encoded with a past: none of its frames stands alone.
         joint: level from which the end's first frame is made anew, so that it goes on from what was made; the result
-            ends with it.
+            ends with it. 0 leaves it as it is, and those before it are made from noise alone.
         left_out: frames of the start between its first and the others, as in `Timeline`.
     """
     if num_new < 1:
         raise ValueError(f"cannot make {num_new} frames")
     c, a, h, w = start.shape
-    latents = torch.cat([start.float(), torch.zeros(c, num_new, h, w), end.float()], 1)
-    level = _levels((a, 0.0), (num_new, 1.0), (1, joint), (end.shape[1] - 1, 0.0))
+    near = min(APPROACH, num_new) if joint else 0
+    far = num_new - near
+    come_to = end[:, :1].float().expand(-1, near, -1, -1)
+    latents = torch.cat([start.float(), torch.zeros(c, far, h, w), come_to, end.float()], 1)
+    falling = torch.linspace(1, joint, near + 2)[1:] if joint else torch.zeros(1)
+    level = torch.cat([_levels((a, 0.0), (far, 1.0)), falling, torch.zeros(end.shape[1] - 1)])
     return Timeline(latents, level, shown=a + num_new + 1, left_out=left_out, joint=a + num_new)
 
 
@@ -133,6 +141,18 @@ def vary(known: Tensor, strength: float) -> Timeline:
         strength: noise level from which every frame is made anew; 0 changes nothing, 1 keeps nothing.
     """
     return Timeline(known.float(), torch.full((known.shape[1],), float(strength)))
+
+
+def retake(row: Timeline, num_known: int, level: float) -> Timeline:
+    """The known beginning of a row, its last frame noised to `level` and made anew: what the prior takes it for.
+
+    Args:
+        row: that begins with frames that are known.
+        num_known: how many.
+        level: in (0, 1).
+    """
+    levels = _levels((num_known - 1, 0.0), (1, level))
+    return replace(row, latents=row.latents[:, :num_known], level=levels, shown=num_known, joint=-1)
 
 
 def rebuild(known: Tensor) -> Timeline:

@@ -4,12 +4,16 @@
     between    lead  ####|....~|#### tail         ~: the end's first group made anew, to fit what was made; shown while
     loop       (###) ####|....~| back to (###)       it fades into what is known: neither side of a joint jumps
 
+What the prior cannot say of the last known frame (somebody it never saw, a stain on the wall) would be gone with the
+first frame it makes. So that frame is made anew too, and the difference is added to what follows, less and less.
+
 Frames are uint8, chunks of what is given (n, H, W, 3) of any size, chunks of what is made (B, n, H, W, 3), B takes.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +28,8 @@ from autoreel.generation import timeline as rows
 from autoreel.generation.coding import FrameCodec, Known, shared
 from autoreel.generation.timeline import Timeline
 
+RETAKE_LEVEL = 0.8  # how much the prior makes anew of a known frame to show what it takes it for
+CARRIED_OVER = 6  # latent frames over which the difference fades
 END_GROUPS = 3  # of a known end that are shown to the prior: two at a time, and the first is made anew
 PICTURES_AT_ONCE = 16
 
@@ -47,14 +53,22 @@ class Maker:
     window: int
     takes: Sequence[tuple[int, int]]
 
-    def made(self, row: Timeline, num_known: int = 0) -> Iterator[Tensor]:
-        """The latents of all takes of a row, (B, C, n, h, w), from the first that is not known on."""
-        left = num_known
-        for piece in self.fill([row.of(label, seed) for label, seed in self.takes]):
-            skipped = min(left, piece.shape[2])
-            left -= skipped
-            if skipped < piece.shape[2]:
-                yield piece[:, :, skipped:]
+    def made(self, row: Timeline) -> Iterator[Tensor]:
+        """The latents of all takes of a row, (B, C, n, h, w)."""
+        return self.fill([row.of(label, seed) for label, seed in self.takes])
+
+    def made_after(self, row: Timeline, num_known: int) -> Iterator[Tensor]:
+        """The latents of what follows the known beginning of a row, which carries over what the prior cannot say."""
+        *_, retake = self.made(rows.retake(row, num_known, RETAKE_LEVEL))
+        unsaid = row.latents[:, num_known - 1 : num_known].to(retake.device) - retake
+        place = 1 - num_known
+        for piece in self.made(row):
+            places = torch.arange(place, place + piece.shape[2])
+            share = (1 - places / (CARRIED_OVER + 1)).clamp(min=0).view(1, 1, -1, 1, 1).to(piece.device)
+            place += piece.shape[2]
+            following = places > 0
+            if bool(following.any()):
+                yield (piece + share * unsaid)[:, :, following]
 
     def alike(self, frames: Frames) -> Frames:
         """Frames that are the same in every take."""
@@ -71,9 +85,11 @@ def animate(maker: Maker, picture: Frames, num_frames: int) -> Iterator[Frames]:
     """A picture (H, W, 3) starts to move."""
     if picture.ndim != 3:
         raise UsageError(f"one picture (H, W, 3) is needed, not {picture.shape}")
-    known = maker.codec.encode(picture[None])[0]
-    row = rows.animate(known, maker.codec.latents_for(num_frames) - 1)
-    return maker.codec.paint(maker.made(row), num_frames)
+    new = maker.codec.latents_for(num_frames) - 1
+    known, _ = maker.codec.encode([picture[None]])
+    row = rows.animate(known[0], new)
+    first = known.expand(len(maker.takes), -1, -1, -1, -1)
+    return maker.codec.paint(itertools.chain([first], maker.made_after(row, 1) if new else ()), num_frames)
 
 
 def continue_(maker: Maker, clip: Iterable[Frames], num_frames: int) -> Iterator[Frames]:
@@ -125,18 +141,22 @@ def loop(maker: Maker, clip: Iterable[Frames], num_frames: int) -> Iterator[Fram
     return frames()
 
 
-def vary(maker: Maker, clip: Frames, strength: float) -> Iterator[Frames]:
+def vary(maker: Maker, clip: Iterable[Frames], strength: float) -> Iterator[Frames]:
     """The same scene, another take."""
     if not 0 <= strength <= 1:
         raise UsageError(f"strength {strength} must lie between 0 and 1")
-    row = rows.vary(maker.codec.encode(clip)[0], strength)
-    return maker.codec.paint(maker.made(row), len(clip))
+
+    def frames() -> Iterator[Frames]:
+        known, num_frames = maker.codec.encode(clip)
+        yield from maker.codec.paint(maker.made(rows.vary(known[0], strength)), num_frames)
+
+    return frames()
 
 
 def morph(codec: FrameCodec, start: Frames, end: Frames, num_frames: int) -> Iterator[Frames]:
     """One clip turns into another: a walk between their latents, both playing, there and back where they are short."""
     num = codec.latents_for(num_frames)
-    one, other = (codec.encode(clip[there_and_back(len(clip), num_frames)]) for clip in (start, end))
+    one, other = (codec.encode([clip[there_and_back(len(clip), num_frames)]])[0] for clip in (start, end))
     share = torch.linspace(0, 1, num).view(1, 1, -1, 1, 1)
     return codec.paint([mixed(one, other, share)], num_frames)
 
@@ -163,14 +183,15 @@ def slow(codec: FrameCodec, clip: Iterable[Frames], factor: float) -> Iterator[F
 
 
 def mixed(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """A point on the way between latents (B, C, n, h, w), as far spread as they are.
+    """A point on the way between latents (B, C, n, h, w), about as far spread as they are.
 
     The plain mean of two unlike latents lies nearer to the middle of all latents than either, where pictures are dull:
-    it is stretched to the deviation that lies as far between theirs.
+    it is stretched to the deviation that lies as far between theirs, but never by more than unrelated ones need.
     """
     point = torch.lerp(one, other, share)
     spread = [x.std((1, 3, 4), keepdim=True) for x in (one, other, point)]
-    return point * torch.lerp(spread[0], spread[1], share) / spread[2].clamp(min=1e-6)
+    wanted = torch.lerp(spread[0], spread[1], share)
+    return point * (wanted / spread[2].clamp(min=1e-6)).clamp(max=math.sqrt(2))
 
 
 def _lead(maker: Maker, clip: Iterable[Frames]) -> Generator[Frames, None, Known]:
@@ -185,7 +206,7 @@ def _lead(maker: Maker, clip: Iterable[Frames]) -> Generator[Frames, None, Known
 
 def _after(maker: Maker, known: Known, row: Timeline, num_frames: int) -> Iterator[Frames]:
     """What is made after a lead, painted as one stream with it."""
-    made = maker.made(row, num_known=known.latents.shape[1])
+    made = maker.made_after(row, known.latents.shape[1])
     return maker.codec.paint(made, num_frames, shared(known.decoding, len(maker.takes)))
 
 

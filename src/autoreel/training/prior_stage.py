@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from autoreel.clip import to_frames
 from autoreel.config import Config, PriorConfig
 from autoreel.data.store import FootageStore
+from autoreel.generation.draws import Gaussian
+from autoreel.generation.drift import write_look
 from autoreel.generation.rollout import Sampling, roll_out
 from autoreel.generation.sampler import level_shift, shift_levels
 from autoreel.generation.timeline import NO_LABEL, generate
@@ -112,6 +114,12 @@ class PriorStage:
         if train is None:
             raise ValueError("the footage store has no training shots")
         validation = cached_latents(run, store, "validation", codec, device, budget)
+        write_look(run, store)
+        if run.manifest.codec_hash is not None:
+            for old in run.root.glob("gaussian-*.safetensors"):
+                old.unlink()
+            fitted = Gaussian.fit(train.latents, train.starts)
+            fitted.save(run.path(f"gaussian-{run.manifest.codec_hash}.safetensors"))
         return cls(run.config, codec, train, validation, len(store.labels), store.rate, device)
 
     def modules(self) -> Mapping[str, nn.Module]:

@@ -1,0 +1,102 @@
+"""The meter of drift: known answers, and what is kept in files."""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+
+from autoreel.clip import Frames
+from autoreel.config import Config
+from autoreel.data.store import FootageStore
+from autoreel.errors import RunError
+from autoreel.generation.drift import QUANTITIES, Meter, drift_of, look_of, read_look, write_drift, write_look
+from autoreel.runs import RunFolder
+
+RATE = Fraction(10)
+
+
+def striped(num_frames: int, moves: bool = True, gain: float = 1.0) -> Frames:
+    """Vertical stripes, 2 pixels wide, that move a pixel a frame."""
+    columns = np.arange(16)
+    frames = [np.where((columns + i * moves) // 2 % 2, 120 * gain, 80 * gain) for i in range(num_frames)]
+    return np.stack([np.broadcast_to(row[None, :, None], (16, 16, 3)) for row in frames]).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class FakeShot:
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class FakeStore:
+    rate: Fraction = RATE
+
+    def split(self, name: str) -> tuple[FakeShot, ...]:
+        return (FakeShot(45), FakeShot(5)) if name == "train" else ()
+
+    def frames(self, shot: FakeShot, start: int = 0, count: int | None = None) -> Frames:
+        return striped(shot.num_frames)[start : None if count is None else start + count]
+
+
+STORE = cast(FootageStore, FakeStore())
+
+
+def test_known_answers_in_any_chunks() -> None:
+    frames = striped(25)
+    for cuts in ([], [1, 7], [10, 20]):
+        meter = Meter(RATE)
+        for chunk in np.split(frames, cuts):
+            meter.add(chunk)
+        seconds = meter.seconds()
+        assert seconds.shape == (3, 5)  # the last of half a second
+        brightness, contrast, saturation, sharpness, motion = seconds[1]
+        assert (brightness, contrast, saturation) == pytest.approx((100, 20, 0), abs=0.01)
+        assert sharpness == pytest.approx(40 * 7 / 15, abs=0.01) and motion == pytest.approx(0.5 * 40 * 10, abs=0.1)
+    still = Meter(RATE)
+    still.add(striped(10, moves=False))
+    assert still.seconds()[0, 4] == 0
+    colour = Meter(RATE)
+    colour.add(np.broadcast_to(np.array([200, 50, 80], np.uint8), (1, 4, 4, 3)))
+    assert colour.seconds()[0, 2] == 150
+
+
+def test_what_stays_as_it_is_does_not_drift_and_what_fades_does() -> None:
+    look = look_of(STORE)
+    assert look.mean["brightness"] == pytest.approx(100, abs=0.1)
+    meter = Meter(RATE)
+    for second in range(20):
+        meter.add(striped(10, gain=1 - second / 100))
+    drift = drift_of(meter.seconds(), look)
+    assert drift.slope is not None and drift.level is not None
+    assert drift.slope["brightness"] * look.spread["brightness"] == pytest.approx(-60, rel=0.05)
+    assert drift.level["brightness"] == pytest.approx(0.905, abs=0.01)
+    assert "drift" in drift.line() and "brightness 90 %" in drift.line()
+    assert drift_of(meter.seconds()[:5], look).slope is None, "too short to tell"
+    assert drift_of(meter.seconds(), None).level is None
+
+
+def test_the_look_is_kept_in_the_run_folder(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", Config())
+    assert read_look(run.root) is None
+    write_look(run, STORE)
+    assert read_look(run.root) == look_of(STORE)
+    for damaged in ("{", "[]", '{"mean": {}, "spread": {}}', '{"mean": 3}'):
+        (run.root / "look.json").write_text(damaged)
+        with pytest.raises(RunError, match=r"look\.json is damaged"):
+            read_look(run.root)
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"), [("a.mp4", "a.drift.json"), ("b/%05d.png", "b.drift.json"), ("%05d.png", "%05d.drift.json")]
+)
+def test_it_is_written_beside_the_clip(tmp_path: Path, clip: str, expected: str) -> None:
+    meter = Meter(RATE)
+    meter.add(striped(10))
+    path = write_drift(tmp_path / clip, drift_of(meter.seconds(), look_of(STORE)), {"verb": "generate", "seed": 3})
+    assert path == tmp_path / expected
+    kept = json.loads(path.read_text())
+    assert kept["made"]["seed"] == 3 and set(kept["per_second"]) == set(QUANTITIES) == set(kept["level"])
