@@ -27,6 +27,7 @@ REFERENCE = "look.json"  # in a run folder
 FORMAT = 1
 MOST_SECONDS = 64  # of footage that are looked at
 LEAST_FOR_A_SLOPE_S = 10
+LEAST_SPREAD = 0.01  # of the mean: footage in which nothing changes would make any slope look endless
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 
 Floats = NDArray[np.float64]
@@ -136,7 +137,8 @@ def drift_of(seconds: Floats, reference: Look | None) -> Drift:
         if len(seconds) >= LEAST_FOR_A_SLOPE_S:
             minutes = np.arange(len(seconds)) / 60
             slope = {
-                name: float(np.polyfit(minutes, c, 1)[0]) / max(1e-6, reference.spread[name])
+                name: float(np.polyfit(minutes, c, 1)[0])
+                / max(1e-6, LEAST_SPREAD * reference.mean[name], reference.spread[name])
                 for name, c in columns.items()
             }
     return Drift(len(seconds), level, slope, {name: [round(float(v), 3) for v in c] for name, c in columns.items()})
