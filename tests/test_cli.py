@@ -95,7 +95,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["film", "--sample", "--fit", "squeeze"], 2, "letterbox"),
         (["film", "--sample", "--title", ""], 2, "the title is empty"),
         (["film", "--sample", "--title", " \t"], 2, "the title is empty"),
-        (["film", "--sample", "--title", "中"], 2, "no letter for 中"),
+        (["film", "--sample", "--title", "ส"], 2, "no letter for ส"),
         (["film", "--sample", "--title", "\udcff"], 2, "cannot be shown"),
         (["film", "--sample", "--title", "x" * 1001], 2, "the title has 1001 letters; it can have 1000"),
         (["film", "--sample", "--length", "0.05s"], 2, "give a length from half a second to 4 hours"),

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from autoreel.errors import AutoreelError, ConfigError, FootageError, MediaError, OutputError, RunError, UsageError
 
-FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
-CLIP_ENDINGS = (*FILM_ENDINGS, ".gif", ".png")
+FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+CLIP_ENDINGS = (*FILM_ENDINGS, ".png")
 MAX_LOOKED_AT = 100_000  # files; a folder with more has surely been meant
 SHORTEST_FILM_S = 0.5  # two frames of the slowest footage there is reason to expect
 LONGEST_FILM_S = 4 * 3600.0  # as many shots as a storyboard may have, at a quick pace

@@ -11,14 +11,14 @@ from autoreel.film.checks import FIELDS_OF_VERB
 from autoreel.film.document import load_storyboard
 from autoreel.film.effects import EFFECTS
 from autoreel.film.kinds import Kind
-from autoreel.film.storyboard import Canvas, Fade, Mix, Music, Shot, Storyboard, Title, TransitionKind, Voice
+from autoreel.film.storyboard import Canvas, Captions, Fade, Mix, Music, Shot, Storyboard, Title, TransitionKind, Voice
 
 PAGE = (Path(__file__).parents[2] / "docs" / "storyboard.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def _tables() -> list[str]:
-    return ["canvas", "opening", "ending", "music", "voices", "mix", "titles", "shots"]
+    return ["canvas", "opening", "ending", "music", "voices", "mix", "captions", "titles", "shots"]
 
 
 def _section(heading: str) -> str:
@@ -35,7 +35,8 @@ def test_the_examples_load(tmp_path: Path, text: str) -> None:
     ("heading", "model"),
     [("## Top level", Storyboard), ("## `[canvas]`", Canvas), ("## `[opening]` and `[ending]`", Fade),
      ("## Kinds of film", Kind), ("## `[music]`", Music), ("## `[[voices]]`", Voice),
-     ("## `[mix]`", Mix), ("## `[[titles]]`", Title), ("## `[[shots]]`", Shot)],
+     ("## `[mix]`", Mix), ("## `[captions]`", Captions),
+     ("## `[[titles]]`", Title), ("## `[[shots]]`", Shot)],
 )  # fmt: skip
 def test_every_field_is_described(heading: str, model: type[BaseModel]) -> None:
     tables = {name for name in _tables() if model is Storyboard}
@@ -64,8 +65,10 @@ def test_every_setting_with_its_range_and_default(name: str) -> None:
     described = {key: (low, high, default) for key, low, high, default in
                  re.findall(r"`(\w+)` (-?[\d.]+) to ([\d.]+) \(([\d.]+)\)", row)}  # fmt: skip
     fields = {key: info for key, info in EFFECTS[name].model_fields.items() if key != "name"}
-    assert set(described) == set(fields)
-    for key, info in fields.items():
+    assert all(f"`{key}`" in row for key in fields)
+    numbers = {key: info for key, info in fields.items() if isinstance(info.default, int | float)}
+    assert set(described) == set(numbers)
+    for key, info in numbers.items():
         limits: dict[str, Any] = {}
         for bound in info.metadata:
             limits |= {side: getattr(bound, side) for side in ("ge", "le") if getattr(bound, side, None) is not None}

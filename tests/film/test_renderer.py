@@ -398,7 +398,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path, striped_run: Any) 
 @pytest.mark.parametrize(
     ("titles", "words"),
     [
-        ([{"text": "中"}], "title 1: the bundled font has no letter for 中"),
+        ([{"text": "ส"}], "title 1: the bundled font has no letter for ส"),
         ([{"text": "a", "start_s": 9.0}], "title 1: starts at 9 s, after the film's end"),
     ],
 )

@@ -1,5 +1,6 @@
 """Titles: within the safe area, readable, shaped; a letter the font lacks is named."""
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ TEXTS = {
     "greek": "Καλημέρα",
     "cyrillic": "Доброе утро",
     "arabic": "السلام عليكم",
+    "chinese": "春天的迹象",
 }
 
 
@@ -63,11 +65,33 @@ def test_the_color_is_the_letters_color() -> None:
     assert np.asarray(picture).reshape(-1, 3).max(axis=0).tolist() == [255, 0, 0]
 
 
-def test_letters_the_font_has_not_are_named() -> None:
+def test_letters_the_font_has_not_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing_letters("abc é ا") == []
-    assert missing_letters("a中文") == ["中", "文"]
-    with pytest.raises(UsageError, match="has no letter for 中"):
-        render_title("中", size=(64, 64))
+    assert missing_letters("a中文") == [] and missing_letters("直角骨, 春天") == []
+    monkeypatch.setattr("autoreel.media.titles.SYSTEM_FOLDERS", ())
+    assert missing_letters("aสวัสดี") == ["ด", "ว", "ส"]
+    with pytest.raises(UsageError, match="the bundled font has no letter for ด"):
+        render_title("สวัสดี", size=(64, 64))
+
+
+def test_a_font_of_the_system_is_taken_when_no_bundled_one_has_the_letters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the system's font is the bundled Chinese one under another name."""
+    bundled = resources.files("autoreel.media") / "fonts"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "msyh.ttc").write_bytes((bundled / "NotoSansSC-Bold-common.otf").read_bytes())
+    (tmp_path / "unifont.otf").write_bytes(b"no font")
+    monkeypatch.setattr("autoreel.media.titles.BUNDLED_FONTS", ("DejaVuSans-Bold.ttf",))
+    monkeypatch.setattr("autoreel.media.titles.SYSTEM_FOLDERS", (str(tmp_path), "/nowhere"))
+    assert missing_letters("春天") == []
+    assert missing_letters("ส") == ["ส"]
+
+
+def test_chinese_is_wrapped_between_letters() -> None:
+    layer = render_title("春天的迹象春天的迹象春天的迹象", size=(200, 200), scale=0.2)
+    left, top, right, bottom = layer.text_box
+    assert right - left <= 200 * SAFE_WIDTH + 2 and bottom - top > 2 * 0.2 * 200
 
 
 def test_a_font_that_is_none(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from autoreel.commands.options import (
     MaybeOut,
     Out,
     RunFolderPath,
+    duration_s,
     film_length_s,
     parse_budget,
     parsed,
@@ -24,6 +25,10 @@ from autoreel.errors import AutoreelError, UsageError
 
 if TYPE_CHECKING:
     from autoreel.film.renderer import FilmResult
+
+EDIT_ENDINGS = (".otio", ".fcpxml")
+Encoder = Literal["h264", "h265", "av1", "vp9", "prores"]
+Quality = Literal["draft", "good", "best"]
 
 
 def film(
@@ -45,6 +50,11 @@ def film(
     sample: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
     watermark: bool = True,
+    preview: Annotated[bool, Parameter(negative="")] = False,
+    to: str | None = None,
+    encoder: Encoder | None = None,
+    quality: Quality | None = None,
+    hardware: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Make a film: learn from footage, generate new shots, cut them to music. Or render a storyboard again.
 
@@ -53,7 +63,8 @@ def film(
 
     Args:
         footage: Folders and files with video; or one storyboard (film.toml, film.json) to render again.
-        out: The film, film.mp4 when left out. Its ending chooses the format: .mp4, .mov, .mkv, .webm.
+        out: The film, film.mp4 when left out. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif; beside a
+            storyboard also .otio and .fcpxml, the edit for editing programs.
         music: A file with sound; its beats decide the cuts.
         length: Length of the film: 60s (when left out), 1m30s, 1:30.
         budget: Time for training: 20m (when left out), 90s, 1h; or steps: "500 steps".
@@ -66,25 +77,36 @@ def film(
         run: Folder of the model, to choose its place or to use one again.
         config: A config file instead of a preset.
         from_: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
-            when left out, where there is one for this size.
+            when left out, where there is one for this size. Beside a storyboard: the time to begin at, 10s.
         codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         sample: Use footage and music that the program makes itself.
         device: Where to compute.
         watermark: Mark what the model made, invisibly; `autoreel verify` finds it.
+        preview: Beside a storyboard: small and fast, to look at an edit.
+        to: Beside a storyboard: the time to end at, 20s.
+        encoder: Beside a storyboard: of the pictures, where the ending takes several.
+        quality: Beside a storyboard: of the pictures; good when left out.
+        hardware: Beside a storyboard: encode on a graphics chip where one can.
     """
     from autoreel import preflight
 
+    given = _Given(encoder, quality, hardware, preview, None, to)
     if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
-        _film_again(footage[0], out, device, watermark, {
+        _film_again(footage[0], out, device, watermark, given._replace(from_=from_), {
             "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
             "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
-            "--from": from_, "--codec": codec,
+            "--codec": codec,
             "--sample": sample or None,
         })  # fmt: skip
         return
     target = out or Path("film.mp4")
     preset, kind = preset or "auto", kind or "plain"
     problems: list[AutoreelError] = []
+    if any(given):
+        problems.append(UsageError(
+            "--preview, --to, --encoder, --quality and --hardware go with a storyboard; give the film.toml that the "
+            "first rendering wrote"
+        ))  # fmt: skip
     if sample == bool(footage):
         problems.append(UsageError("give a folder of footage, or --sample to use footage that the program makes"))
     length_s = parsed(problems, film_length_s, length or "60s")
@@ -150,8 +172,19 @@ def storyboard(
     ))  # fmt: skip
 
 
+class _Given(NamedTuple):
+    """The options that go with a storyboard, as they were given."""
+
+    encoder: Encoder | None
+    quality: Quality | None
+    hardware: bool
+    preview: bool
+    from_: str | None
+    to: str | None
+
+
 def _film_again(
-    storyboard: Path, out: Path | None, device: Device, watermark: bool, others: Mapping[str, object]
+    storyboard: Path, out: Path | None, device: Device, watermark: bool, delivery: _Given, others: Mapping[str, object]
 ) -> None:
     """Render a storyboard; it says everything that the other options would."""
     from autoreel import preflight
@@ -163,14 +196,37 @@ def _film_again(
         problems.append(UsageError(text))
     from autoreel.film.document import film_of
 
+    if out is not None and out.suffix.lower() in EDIT_ENDINGS:
+        _export(storyboard, out, device, problems)
+        return
     target = out or film_of(storyboard, preflight.FILM_ENDINGS)
+    if out is None and delivery.preview:
+        target = target.with_name(f"{target.stem}.preview.mp4")
+    from_s = parsed(problems, duration_s, delivery.from_) if delivery.from_ is not None else None
+    to_s = parsed(problems, duration_s, delivery.to) if delivery.to is not None else None
     problems += preflight.check_storyboard(storyboard, target)
     preflight.insist(problems + preflight.check_output(target, preflight.FILM_ENDINGS, [storyboard]))
-    from autoreel.film.renderer import render
+    from autoreel.film.renderer import Delivery, render
     from autoreel.generation.clips import make_parent
 
     make_parent(target)
-    _tell(render(storyboard, None, target, report=note, device=device, watermark=watermark))
+    _tell(render(storyboard, None, target, report=note, device=device, watermark=watermark, delivery=Delivery(
+        codec=delivery.encoder or "auto", quality=delivery.quality or "good", hardware=delivery.hardware,
+        preview=delivery.preview, from_s=from_s, to_s=to_s, shots_of=film_of(storyboard, preflight.FILM_ENDINGS),
+    )))  # fmt: skip
+
+
+def _export(storyboard: Path, out: Path, device: Device, problems: list[AutoreelError]) -> None:
+    """Write the edit of a film for other programs."""
+    from autoreel import preflight
+
+    problems += preflight.check_storyboard(storyboard, out.with_suffix(".mp4"))
+    preflight.insist(problems + preflight.check_output(out, EDIT_ENDINGS, [storyboard]))
+    from autoreel.film.edit import export
+    from autoreel.generation.clips import make_parent
+
+    make_parent(out)
+    print(export(storyboard, out, device=device, report=note))
 
 
 def _tell(result: FilmResult) -> None:

@@ -9,12 +9,13 @@ from pydantic import BaseModel, ValidationError
 
 from autoreel.config import nearest
 from autoreel.errors import ConfigError
-from autoreel.film.effects import EFFECTS
+from autoreel.film.effects import EFFECTS, TIME_EFFECTS
 from autoreel.film.storyboard import (
     GENERATED_VERBS,
     LATENT_TRANSITIONS,
     REPAINTED_VERBS,
     Canvas,
+    Captions,
     Fade,
     Mix,
     Music,
@@ -45,7 +46,7 @@ _OWN_FIELDS = (
 )  # fmt: skip
 _NO_TABLE: Mapping[str, Any] = {}  # stands where something else than a table was written
 _TABLES: dict[str, type[BaseModel]] = {
-    "canvas": Canvas, "opening": Fade, "ending": Fade, "music": Music, "mix": Mix,
+    "canvas": Canvas, "opening": Fade, "ending": Fade, "music": Music, "mix": Mix, "captions": Captions,
     "voices": Voice, "titles": Title, "shots": Shot, "transition": Transition,
 }
 
@@ -61,10 +62,26 @@ def parse(values: Mapping[str, Any], where: str) -> Storyboard:
         storyboard = Storyboard.model_validate(values)
     except ValidationError as error:
         problems = [text for item in error.errors() if (text := _problem_of_field(item))]
+    told = tuple(text.split(" is ", 1)[0] for text in problems)
+    problems += [text for text in _truths(values, ()) if not text.startswith(told)]
     problems += [text for text in problems_between(values) if text not in problems]
     if problems:
         raise ConfigError(problems, where)
     return storyboard
+
+
+def _truths(value: Any, loc: tuple[Any, ...]) -> list[str]:
+    """No field is true or false, but numbers would take them for 1 and 0."""
+    if isinstance(value, bool):
+        place, key = _place(loc)
+        return [f"{place}'{key}' is {_short(value)}: it is neither true nor false; docs/storyboard.md has its range"]
+    if isinstance(value, Mapping):
+        name = value.get("name") if len(loc) > 1 and loc[-2] == "effects" else None
+        within = (*loc, name) if isinstance(name, str) and name in EFFECTS else loc
+        return [text for key, inner in value.items() for text in _truths(inner, (*within, key))]
+    if isinstance(value, list | tuple):
+        return [text for index, inner in enumerate(value) for text in _truths(inner, (*loc, index))]
+    return []
 
 
 def problems_between(values: Mapping[str, Any]) -> list[str]:
@@ -105,7 +122,8 @@ def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:
     if not has_length and not has_beats:
         problems.append(f"{name}: 'length_s' or 'beats' is missing")
     verb = shot.get("verb", "generate")
-    if isinstance(verb, str) and verb in FIELDS_OF_VERB:
+    is_misspelt = "verb" not in shot and bool(set(shot) - set(Shot.model_fields))  # then no verb was left out
+    if isinstance(verb, str) and verb in FIELDS_OF_VERB and not is_misspelt:
         needed, optional = FIELDS_OF_VERB[verb]
         problems += [f"{name}: '{key}' is missing; verb '{verb}' needs it" for key in needed if shot.get(key) is None]
         for key in _OWN_FIELDS:
@@ -117,11 +135,11 @@ def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:
     if isinstance(transition, Mapping) and transition.get("color") is not None and transition.get("kind") != "dip":
         problems.append(f"{name}: transition: 'color' belongs to kind 'dip' only")
     names = [e.get("name") for e in _entries(shot.get("effects"))]
-    if shot.get("volume_db") is not None and {"reverse", "speed"} & {n for n in names if isinstance(n, str)}:
+    if shot.get("volume_db") is not None and set(TIME_EFFECTS) & {n for n in names if isinstance(n, str)}:
         problems.append(f"{name}: 'volume_db' lets the clip's own sound be heard, which effects on time do not change; "
                         "leave out one of them")
     problems += [f"{name}: effect '{twice}' stands twice; keep one of them"
-                 for twice in ("reverse", "speed") if names.count(twice) > 1]
+                 for twice in TIME_EFFECTS if names.count(twice) > 1]
     return problems
 
 
@@ -154,6 +172,9 @@ def _problem_of_field(item: Any) -> str:
         return f"{place}'{key}' is empty; a film needs at least one shot"
     given = item.get("input")
     if kind == "union_tag_not_found":
+        for unknown in given if isinstance(given, Mapping) else ():
+            if isinstance(unknown, str) and "did you mean" in nearest(unknown, ["name"]):
+                return f"{place}unknown key '{unknown}'{nearest(unknown, ['name'])}"
         return f"{place}an effect needs a 'name': {', '.join(EFFECTS)}"
     if kind == "union_tag_invalid":
         tag = str(item["ctx"]["tag"])
@@ -172,6 +193,8 @@ def _problem_of_field(item: Any) -> str:
 def _short(given: Any) -> str:
     if not isinstance(given, str | int | float | bool):
         return {"dict": "a table", "list": "a list", "NoneType": "nothing"}.get(type(given).__name__, "of another kind")
+    if isinstance(given, bool):
+        return str(given).lower()
     text = given if isinstance(given, str) else repr(given)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -18,8 +18,9 @@ from autoreel.film.cache import ShotCache
 from autoreel.film.filters import Filter, Span, make_filters
 from autoreel.film.layout import Layout, Placed
 from autoreel.film.made import FilmRun
+from autoreel.film.pace import Pace
 from autoreel.film.painted import Way, gathered, paint
-from autoreel.film.sources import Pace, open_source, skipped
+from autoreel.film.sources import open_source, skipped
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Storyboard
 from autoreel.film.transitions import fade, mix, to_color
 
@@ -63,6 +64,7 @@ class Composer:
         run: for shots that need a model.
         cache: of frames made before.
         run_hash: of the run's weights; None keeps nothing in the cache.
+        first, last: the part of the film that is wanted, in frames; to its end when None.
         ready: numbers and frames of the shots in `wanted`, as they are made.
     """
 
@@ -71,17 +73,20 @@ class Composer:
     run: FilmRun | None
     cache: ShotCache
     run_hash: str | None
+    first: int = 0
+    last: int | None = None
     ready: Iterator[tuple[int, Frames]] = field(default_factory=lambda: iter(()))
     _planned: set[int] = field(default_factory=set)
     _open: dict[int, _Shown] = field(default_factory=dict)
     _ways: dict[int, Way] = field(default_factory=dict)
+    _frame: int = 0  # that is being made
 
     def wanted(self) -> list[Wanted]:
         """The shots to make in groups, in order: new footage that is not in the cache and fits in memory."""
         shots = []
         for placed in self.layout.placed if self.run is not None else ():
             shot = placed.shot
-            if self.run is None or shot.verb != "generate":
+            if self.run is None or shot.verb != "generate" or not self._is_seen(placed):
                 continue
             count = skipped(shot, self.run.rate) + Pace.of(placed, self.run.rate, self.layout.rate).num_source
             if is_short_enough(count, self.run.size) and not self.cache.holds(self._what_makes(placed), count):
@@ -90,20 +95,38 @@ class Composer:
         return shots
 
     def frames(self) -> Generator[Image.Image, None, None]:
-        """Every frame of the film, without its titles."""
+        """Every frame of the film, or of the part that is wanted, without its titles."""
         placed = self.layout.placed
         current = 0
+        begin, last = self._begin(), self._last()
         try:
-            for frame in range(self.layout.num_frames):
+            for frame in range(begin, last):
+                self._frame = frame
                 while current + 1 < len(placed) and frame >= _ends(placed, current):
-                    self._open.pop(current).close()
+                    if current in self._open:  # not those that are over before the part begins
+                        self._open.pop(current).close()
                     self._ways.pop(current, None)
                     current += 1
-                yield self._edges(self._picture(current, frame), frame)
+                picture = self._picture(current, frame)
+                if frame >= self.first:
+                    yield self._edges(picture, frame)
         finally:
             for shown in self._open.values():
                 shown.close()
             self._open.clear()
+
+    def _last(self) -> int:
+        return self.layout.num_frames if self.last is None else self.last
+
+    def _begin(self) -> int:
+        """Where to begin so that a transition which is under way at the first frame is made from its start."""
+        for placed in self.layout.placed:
+            if placed.into is not None and _begins(placed) <= self.first < _begins(placed) + placed.into_frames:
+                return _begins(placed)
+        return self.first
+
+    def _is_seen(self, placed: Placed) -> bool:
+        return placed.start < self._last() and placed.start + placed.num_frames > self._begin()
 
     def _picture(self, current: int, frame: int) -> Image.Image:
         """What is seen: one shot, or the way from it to the next."""
@@ -156,12 +179,16 @@ class Composer:
 
     def _shown(self, index: int) -> _Shown:
         if index not in self._open:
-            self._open[index] = self._shot(self.layout.placed[index])
+            placed = self.layout.placed[index]
+            self._open[index] = self._shot(placed)
+            for _ in self._open[index].raw(max(0, self._frame - placed.start)):
+                pass  # a part that begins within a shot: what comes before is not shown
         return self._open[index]
 
     def _shot(self, placed: Placed) -> _Shown:
         canvas = self.board.canvas
-        span = Span(placed.num_frames, (canvas.height, canvas.width), (placed.shot.seed or 0) + placed.number)
+        seed = (placed.shot.seed or 0) + placed.number
+        span = Span(placed.num_frames, (canvas.height, canvas.width), seed, self.layout.rate)
         apply = make_filters(placed.shot.effects, span)
 
         def cached(count: int, make: Callable[[], Iterator[Frames]]) -> Iterator[Frames]:

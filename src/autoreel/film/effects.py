@@ -12,6 +12,9 @@ from pydantic import Field
 from autoreel.config import Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Tone = Annotated[float, Field(ge=-1, le=1)]
+Shift = tuple[Tone, Tone, Tone]
+Points = Annotated[tuple[tuple[Share, Share], ...], Field(max_length=32)]
 
 
 class ColorEffect(Strict):
@@ -115,16 +118,93 @@ class SpeedEffect(Strict):
     factor: Annotated[float, Field(ge=0.1, le=10)] = 1.0
 
 
+class RampEffect(Strict):
+    """The shot gets faster or slower on its way; its length on the timeline stays."""
+
+    name: Literal["ramp"] = "ramp"
+    start: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    end: Annotated[float, Field(ge=0.1, le=10)] = 2.0
+
+
+class FreezeEffect(Strict):
+    """The picture at a time of the shot stands still for a while, and then goes on."""
+
+    name: Literal["freeze"] = "freeze"
+    at_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    length_s: Annotated[float, Field(ge=0.01, le=3600)] = 1.0
+
+
+class CurvesEffect(Strict):
+    """Tones along curves through points [from, to], each 0 to 1; without points nothing changes."""
+
+    name: Literal["curves"] = "curves"
+    all: Points = ()
+    red: Points = ()
+    green: Points = ()
+    blue: Points = ()
+
+
+class BalanceEffect(Strict):
+    """Dark, middle and bright tones, each with its own shift [red, green, blue]."""
+
+    name: Literal["balance"] = "balance"
+    shadows: Shift = (0.0, 0.0, 0.0)
+    midtones: Shift = (0.0, 0.0, 0.0)
+    highlights: Shift = (0.0, 0.0, 0.0)
+
+
+class LutEffect(Strict):
+    """Colours looked up in a table of a .cube file."""
+
+    name: Literal["lut"] = "lut"
+    file: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    strength: Share = 1.0
+
+
+class InsetEffect(Strict):
+    """Another clip in a corner of the picture."""
+
+    name: Literal["inset"] = "inset"
+    file: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    in_s: Annotated[float, Field(ge=0, le=36_000)] = 0.0
+    place: Literal["upper-left", "upper-right", "lower-left", "lower-right"] = "lower-right"
+    size: Annotated[float, Field(ge=0.05, le=0.9)] = 0.3  # of the canvas's sides
+    margin: Annotated[float, Field(ge=0, le=0.2)] = 0.04  # of the canvas's shorter side
+    border: Annotated[float, Field(ge=0, le=0.02)] = 0.004  # of the canvas's shorter side, white
+
+
+class SplitEffect(Strict):
+    """Another clip beside the shot, on a part of the picture."""
+
+    name: Literal["split"] = "split"
+    file: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    in_s: Annotated[float, Field(ge=0, le=36_000)] = 0.0
+    side: Literal["left", "right", "upper", "lower"] = "right"
+    share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.5
+    gap: Annotated[float, Field(ge=0, le=0.05)] = 0.006  # of the canvas's shorter side, black
+
+
+class SmoothEffect(Strict):
+    """Frames in between, where the film shows more of them than the shot has (or fewer, by `speed` and `ramp`)."""
+
+    name: Literal["smooth"] = "smooth"
+
+
+TIME_EFFECTS = ("reverse", "speed", "ramp", "freeze")  # one of each, and no sound of the clip's own
+FILE_EFFECTS = ("lut", "inset", "split")
+
 EFFECTS: dict[str, type[Strict]] = {
     effect.model_fields["name"].default: effect
     for effect in (
         ColorEffect, BlackAndWhiteEffect, SepiaEffect, VignetteEffect, GrainEffect, BlurEffect, SharpenEffect,
-        GlowEffect, ZoomEffect, ShakeEffect, BarsEffect, ReverseEffect, SpeedEffect,
+        GlowEffect, ZoomEffect, ShakeEffect, BarsEffect, ReverseEffect, SpeedEffect, RampEffect, FreezeEffect,
+        SmoothEffect, CurvesEffect, BalanceEffect, LutEffect, InsetEffect, SplitEffect,
     )
 }
 
 Effect = Annotated[
     ColorEffect | BlackAndWhiteEffect | SepiaEffect | VignetteEffect | GrainEffect | BlurEffect | SharpenEffect
-    | GlowEffect | ZoomEffect | ShakeEffect | BarsEffect | ReverseEffect | SpeedEffect,
+    | GlowEffect | ZoomEffect | ShakeEffect | BarsEffect | ReverseEffect | SpeedEffect | RampEffect | FreezeEffect
+    | SmoothEffect | CurvesEffect | BalanceEffect | LutEffect | InsetEffect | SplitEffect,
     Field(discriminator="name"),
 ]

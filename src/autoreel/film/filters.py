@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
+from autoreel.errors import MediaError
 from autoreel.film import effects as fx
+from autoreel.film.tones import LEVELS, balanced, curve, looked_up, read_cube, table
+from autoreel.media.decode import decode
 
 Filter = Callable[[Image.Image, int], Image.Image]  # the picture, and its frame's number within the shot
 BICUBIC = Image.Resampling.BICUBIC
@@ -18,11 +23,12 @@ BICUBIC = Image.Resampling.BICUBIC
 
 @dataclass(frozen=True)
 class Span:
-    """What a filter must know of the shot: its frames, their (height, width), and a seed for what is random."""
+    """What a filter must know of the shot: its frames, their (height, width) and rate, a seed for what is random."""
 
     num_frames: int
     size: tuple[int, int]
     seed: int
+    rate: Fraction = Fraction(25)
 
     @property
     def shorter(self) -> int:
@@ -160,6 +166,94 @@ def bars(effect: fx.BarsEffect, span: Span) -> Filter:
     return apply
 
 
+def curves(effect: fx.CurvesEffect, span: Span) -> Filter:
+    """The curve of all channels, then that of each."""
+    whole = curve(effect.all)
+    tones = table([np.interp(whole, LEVELS, curve(points)) for points in (effect.red, effect.green, effect.blue)])
+    return lambda picture, frame: picture.point(tones)
+
+
+def balance(effect: fx.BalanceEffect, span: Span) -> Filter:
+    """One table per channel."""
+    tones = table(balanced(effect))
+    return lambda picture, frame: picture.point(tones)
+
+
+def lut(effect: fx.LutEffect, span: Span) -> Filter:
+    """By Pillow's trilinear look-up."""
+    colors = read_cube(Path(effect.file))
+    return lambda picture, frame: looked_up(picture, colors, effect.strength)
+
+
+class _Beside:
+    """The frames of another clip, at the film's rate; its last one is held when it ends."""
+
+    def __init__(self, file: str, in_s: float, span: Span, size: tuple[int, int]) -> None:
+        self._chunks = decode(
+            Path(file), size=size, rate=span.rate, start_s=in_s, end_s=in_s + float((span.num_frames + 1) / span.rate)
+        )
+        self._waiting: list[Image.Image] = []
+        self._at, self._file = -1, file
+        self._shown: Image.Image | None = None
+
+    def at(self, frame: int) -> Image.Image:
+        """The picture of a frame; frames are asked for in order."""
+        while self._at < frame:
+            if not self._waiting:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    break
+                self._waiting = [Image.fromarray(picture) for picture in chunk.frames]
+            self._shown = self._waiting.pop(0)
+            self._at += 1
+        if self._shown is None:
+            raise MediaError(f"{self._file}: has no pictures from in_s on")
+        return self._shown
+
+
+def inset(effect: fx.InsetEffect, span: Span) -> Filter:
+    """Scaled into a corner, on a white border."""
+    height, width = span.size
+    size = max(2, round(height * effect.size)), max(2, round(width * effect.size))
+    border, margin = round(effect.border * span.shorter), round(effect.margin * span.shorter)
+    beside = _Beside(effect.file, effect.in_s, span, size)
+    left = margin if effect.place.endswith("left") else width - size[1] - margin - 2 * border
+    top = margin if effect.place.startswith("upper") else height - size[0] - margin - 2 * border
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        result = picture.copy()
+        result.paste("#ffffff", (left, top, left + size[1] + 2 * border, top + size[0] + 2 * border))
+        result.paste(beside.at(frame), (left + border, top + border))
+        return result
+
+    return apply
+
+
+def split(effect: fx.SplitEffect, span: Span) -> Filter:
+    """The middle of the shot on one part of the picture, another clip on the other."""
+    height, width = span.size
+    gap = round(effect.gap * span.shorter)
+    across = effect.side in ("left", "right")
+    whole = (width if across else height) - gap
+    there = max(1, round(whole * effect.share))
+    own = (width - gap - there, height) if across else (width, height - gap - there)
+    other = (there, height) if across else (width, there)
+    beside = _Beside(effect.file, effect.in_s, span, (other[1], other[0]))
+    first = effect.side in ("left", "upper")
+    places = ((0, 0), (other[0] + gap if across else 0, 0 if across else other[1] + gap)) if first else (
+        (own[0] + gap if across else 0, 0 if across else own[1] + gap), (0, 0)
+    )  # fmt: skip
+
+    def apply(picture: Image.Image, frame: int) -> Image.Image:
+        result = Image.new("RGB", (width, height))
+        left, top = (width - own[0]) // 2, (height - own[1]) // 2
+        result.paste(beside.at(frame), places[0])
+        result.paste(picture.crop((left, top, left + own[0], top + own[1])), places[1])
+        return result
+
+    return apply
+
+
 def unchanged(effect: Any, span: Span) -> Filter:
     """For the effects on time, which the renderer has done before."""
     return lambda picture, frame: picture
@@ -179,6 +273,14 @@ FILTERS: dict[str, Callable[[Any, Span], Filter]] = {
     "bars": bars,
     "reverse": unchanged,
     "speed": unchanged,
+    "ramp": unchanged,
+    "freeze": unchanged,
+    "smooth": unchanged,
+    "curves": curves,
+    "balance": balance,
+    "lut": lut,
+    "inset": inset,
+    "split": split,
 }
 
 

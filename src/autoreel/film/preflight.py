@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoreel.config import nearest
-from autoreel.errors import ConfigError, OutputError
+from autoreel.errors import ConfigError, MediaError, OutputError
 from autoreel.film.document import beside, is_record
+from autoreel.film.effects import InsetEffect, LutEffect, SplitEffect
 from autoreel.film.storyboard import Shot, Storyboard
+from autoreel.film.tones import read_cube
 from autoreel.generation.clips import what_would_be_lost
 from autoreel.media.probe import probe
 
@@ -33,6 +35,10 @@ def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> No
         problems += [f"shot {number}: {text}" for text in _problems_of(shot, run)]
     if storyboard.music is not None:
         problems += [f"[music]: {text}" for text in _missing("file", storyboard.music.file)]
+    if storyboard.captions is not None:
+        problems += [f"[captions]: {text}" for text in _missing("file", storyboard.captions.file)]
+        if storyboard.captions.font is not None:
+            problems += [f"[captions]: {text}" for text in _missing("font", storyboard.captions.font)]
     for number, voice in enumerate(storyboard.voices, start=1):
         problems += [f"voice {number}: {text}" for text in _missing("file", voice.file)]
     for number, title in enumerate(storyboard.titles, start=1):
@@ -74,7 +80,11 @@ def problems_of_places(out: Path, inputs: Iterable[Path]) -> list[OutputError]:
 def inputs_of(storyboard: Storyboard) -> list[Path]:
     """The files that a storyboard names."""
     music = [storyboard.music.file] if storyboard.music is not None else []
+    music += [storyboard.captions.file] if storyboard.captions is not None else []
+    effects = [effect.file for shot in storyboard.shots for effect in shot.effects
+               if isinstance(effect, LutEffect | InsetEffect | SplitEffect)]  # fmt: skip
     return [Path(name) for name in (
+        *effects,
         *(shot.source for shot in storyboard.shots), *(shot.to for shot in storyboard.shots), *music,
         *(voice.file for voice in storyboard.voices),
         *(title.font for title in storyboard.titles),
@@ -84,12 +94,25 @@ def inputs_of(storyboard: Storyboard) -> list[Path]:
 def _problems_of(shot: Shot, run: FilmRun | None) -> list[str]:
     problems = _missing("source", shot.source) if shot.source is not None else []
     problems += _missing("to", shot.to) if shot.to is not None else []
+    for effect in shot.effects:
+        if isinstance(effect, LutEffect | InsetEffect | SplitEffect):
+            problems += [f"effect '{effect.name}': {text}" for text in _missing("file", effect.file)]
+            if isinstance(effect, LutEffect) and Path(effect.file).is_file():
+                problems += _problems_of_table(Path(effect.file))
     if shot.label is not None and run is not None and shot.label not in run.labels:
         known = nearest(shot.label, list(run.labels)) if run.labels else "; the run knows no labels, leave it out"
         problems.append(f"'label' is '{shot.label}'{known}")
     if not problems and shot.volume_db is not None and not probe(Path(str(shot.source))).has_sound:
         problems.append(f"'volume_db' is {shot.volume_db:g}, but {shot.source} has no sound; leave it out")
     return problems
+
+
+def _problems_of_table(path: Path) -> list[str]:
+    try:
+        read_cube(path)
+    except MediaError as error:
+        return [f"effect 'lut': {error}"]
+    return []
 
 
 def _missing(key: str, path: str) -> list[str]:

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
-from autoreel.errors import ConfigError
+from autoreel.errors import UsageError
 from autoreel.film import provenance
 from autoreel.film.ahead import ahead
 from autoreel.film.batches import make_shots
@@ -28,14 +28,15 @@ from autoreel.film.composer import Composer
 from autoreel.film.document import beside, load_storyboard
 from autoreel.film.layout import Layout, lay_out
 from autoreel.film.made import FilmRun
+from autoreel.film.overlays import Overlays
 from autoreel.film.preflight import check_places, check_sources
 from autoreel.film.soundtrack import soundtrack
-from autoreel.film.storyboard import Storyboard, Title, needs_run
+from autoreel.film.storyboard import Canvas, Storyboard, needs_run
 from autoreel.film.takes import Takes
 from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
+from autoreel.media.encoders import Codec, Quality
 from autoreel.media.sound import fit
-from autoreel.media.titles import TitleLayer, overlay, render_title
 from autoreel.media.watermark import Watermark, run_id
 
 T = TypeVar("T")
@@ -43,7 +44,44 @@ Report = Callable[[str], None]
 BEAT_RATE_HZ = 22_050
 REPORT_EVERY_S = 2.0
 FRAMES_AHEAD = 24  # composed before the encoder asks for them
+PREVIEW_PX = 384
 SHOTS_AHEAD = 4  # made, at the model's size, before they are composed
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a film's file is written.
+
+    Args:
+        codec: of the pictures; "auto" is the ending's usual one.
+        quality: of the pictures.
+        hardware: encode on a graphics chip where one works.
+        preview: small and fast, to look at an edit.
+        from_s, to_s: only this part of the film; None for its start and its end.
+        shots_of: the film whose kept shots are used; None for the one that is written.
+    """
+
+    codec: Codec = "auto"
+    quality: Quality = "good"
+    hardware: bool = False
+    preview: bool = False
+    from_s: float | None = None
+    to_s: float | None = None
+    shots_of: Path | None = None
+
+    def frames_of(self, layout: Layout) -> tuple[int, int]:
+        """The first frame of the part, and the one after its last.
+
+        Raises:
+            UsageError: there is no such part.
+        """
+        whole_s = float(layout.num_frames / layout.rate)
+        first = round(Fraction(str(self.from_s or 0.0)) * layout.rate)
+        last = layout.num_frames if self.to_s is None else round(Fraction(str(self.to_s)) * layout.rate)
+        if not 0 <= first < min(last, layout.num_frames):
+            end_s = self.to_s if self.to_s is not None else whole_s
+            raise UsageError(f"{self.from_s or 0.0:g} s to {end_s:g} s is no part of a film of {whole_s:g} s")
+        return first, min(last, layout.num_frames)
 
 
 @dataclass(frozen=True)
@@ -77,6 +115,7 @@ def render(
     device: str = "auto",
     takes: Takes | None = None,
     watermark: bool = True,
+    delivery: Delivery | None = None,
 ) -> FilmResult:
     """Render a film.
 
@@ -90,6 +129,7 @@ def render(
         takes: new footage that was sketched with this run and need only be painted.
         watermark: mark the frames in which something is seen that a model made; a film whose record is given is marked
             as it was.
+        delivery: how the file is written, and whether it is all of the film; None for the usual.
 
     Returns:
         What was made. The film has exactly its length times its rate frames.
@@ -110,46 +150,66 @@ def render(
             for line in provenance.differences(storyboard, run_hash):
                 report(line)
     if run is None and any(needs_run(shot) for shot in board.shots):
-        run = _open_run(Path(str(board.run)), device)
+        run = open_run(Path(str(board.run)), device)
+    delivery = delivery or Delivery()
+    if delivery.preview:
+        board = board.model_copy(update={"canvas": small_canvas(board.canvas)})
     check_sources(board, run, where)
     check_places(board, out)
-    layout = lay_out(board, _beats_s(board))
-    titles = _Titles(board, layout, where)
-    cache = ShotCache(beside(out, ".shots") if keep_shots else None)
+    layout = lay_out(board, beats_of(board))
+    first, last = delivery.frames_of(layout)
+    titles = Overlays(board, layout, where)
+    cache = ShotCache(beside(delivery.shots_of or out, ".shots") if keep_shots else None)
     canvas = board.canvas
     size = (canvas.height, canvas.width)
-    VideoWriter(out, size, canvas.rate)  # an ending that is no film is said before anything is made
-    composer = Composer(board, layout, run, cache, run_hash)
+    VideoWriter(out, size, canvas.rate, codec=delivery.codec)  # what cannot be written is said before anything is made
+    composer = Composer(board, layout, run, cache, run_hash, first, last)
     wanted = composer.wanted()
     stop = threading.Event()
     with ExitStack() as stack:
         if run is not None and wanted:
             composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes), SHOTS_AHEAD, stop))
-        sound = soundtrack(board, layout)
-        writer = stack.enter_context(
-            VideoWriter(out, size, canvas.rate, sound=sound, metadata=provenance.metadata(board))
-        )
+        # A GIF has no sound: nothing is mixed for it.
+        sound = soundtrack(board, layout, first=first, last=last) if out.suffix.lower() != ".gif" else None
+        writer = stack.enter_context(VideoWriter(
+            out, size, canvas.rate, quality="draft" if delivery.preview else delivery.quality, codec=delivery.codec,
+            hardware=delivery.hardware, sound=sound, metadata=provenance.metadata(board),
+            captions=titles.track(first, last),
+        ))  # fmt: skip
         frames = composer.frames() if run is None else _on_all_cores(composer.frames())
         pictures = stack.enter_context(ahead(frames, FRAMES_AHEAD, stop))
-        progress = _Progress(layout.num_frames, report)
+        progress = _Progress(last - first, report)
         marker = Watermark(size, canvas.rate, run_id(run_hash))
-        for number, (picture, is_made) in enumerate(zip(pictures, provenance.shows_model(layout), strict=True)):
+        seen = provenance.shows_model(layout)[first:last]
+        for number, (picture, is_made) in enumerate(zip(pictures, seen, strict=True), start=first):
             frame = np.asarray(titles.over(picture, number), dtype=np.uint8)
             writer.write(marker.mark(frame, number)[None] if is_made and watermark else frame[None])
-            progress.told(number + 1)
-    cache.remove_unused()
+            progress.told(number + 1 - first)
+    is_whole = (first, last) == (0, layout.num_frames)
+    if is_whole and not delivery.preview and delivery.shots_of in (None, out):
+        cache.remove_unused()
     wall_s = time.monotonic() - started_s
     record = beside(out, ".json")
-    provenance.write_record(
-        provenance.record(board, layout, film=out, path=record, run_hash=run_hash, wall_s=wall_s, is_marked=watermark),
-        record,
+    values = provenance.record(
+        board, layout, film=out, path=record, run_hash=run_hash, wall_s=wall_s, is_marked=watermark
     )
+    if not is_whole:
+        values["part_s"] = [float(first / layout.rate), float(last / layout.rate)]
+    provenance.write_record(values, record)
     return FilmResult(
-        out, record, layout.num_frames, float(layout.num_frames / layout.rate), wall_s, cache.num_made, cache.num_kept
+        out, record, last - first, float((last - first) / layout.rate), wall_s, cache.num_made, cache.num_kept
     )
 
 
-def _open_run(path: Path, device: str) -> FilmRun:
+def small_canvas(canvas: Canvas) -> Canvas:
+    """The canvas of a preview: of the same shape, its longer side no longer than PREVIEW_PX."""
+    scale = min(1.0, PREVIEW_PX / max(canvas.width, canvas.height))
+    width, height = (max(16, 2 * round(side * scale / 2)) for side in (canvas.width, canvas.height))
+    return canvas.model_copy(update={"width": width, "height": height})
+
+
+def open_run(path: Path, device: str) -> FilmRun:
+    """Open the run that a storyboard names."""
     from autoreel.generation.run import Run
 
     return Run.open(path, device)
@@ -175,48 +235,14 @@ def read_beats(music: Path, start_s: float, length_s: float) -> Beats:
     return track_beats(fit(sound, length_s, 0.0, 0.0))
 
 
-def _beats_s(board: Storyboard) -> list[float]:
-    """Only a storyboard that counts in beats needs them."""
+def beats_of(board: Storyboard) -> list[float]:
+    """The beats of a film's music, in seconds; only a storyboard that counts in beats needs them."""
     if board.music is None or board.tempo_bpm is not None or all(shot.beats is None for shot in board.shots):
         return []
     # How long the film is, is not known yet: a beat lasts at most 1.5 s, the longest the tracker knows.
     most_s = sum(shot.length_s if shot.length_s is not None else 1.5 * (shot.beats or 1) for shot in board.shots)
     beats = read_beats(Path(board.music.file), board.music.start_s, most_s)
     return [float(at) for at in beats.times_s]
-
-
-class _Titles:
-    """The titles of a film, each set once, before anything is rendered, so that a wrong one is known at once."""
-
-    def __init__(self, board: Storyboard, layout: Layout, where: str) -> None:
-        self._rate = float(layout.rate)
-        self._set: list[tuple[Title, TitleLayer]] = []
-        size = (board.canvas.height, board.canvas.width)
-        problems = []
-        for number, title in enumerate(board.titles, start=1):
-            if title.start_s * self._rate >= layout.num_frames:
-                problems.append(f"title {number}: starts at {title.start_s:g} s, after the film's end")
-                continue
-            font = Path(title.font) if title.font is not None else None
-            try:
-                layer = render_title(title.text, size=size, scale=title.size, place=title.place,
-                                     color=title.color, font=font)  # fmt: skip
-            except ValueError as error:
-                problems.append(f"title {number}: {error}")
-                continue
-            self._set.append((title, layer))
-        if problems:
-            raise ConfigError(problems, where)
-
-    def over(self, picture: Image.Image, frame: int) -> Image.Image:
-        """The picture with the titles that are shown at this frame."""
-        at_s = frame / self._rate
-        for title, layer in self._set:
-            gone_s, left_s = at_s - title.start_s, title.start_s + title.length_s - at_s
-            if gone_s >= 0 and left_s > 0:
-                edge_s = min(gone_s + 1 / self._rate, left_s)
-                picture = overlay(picture, layer, min(1.0, edge_s / title.fade_s) if title.fade_s else 1.0)
-        return picture
 
 
 class _Progress:

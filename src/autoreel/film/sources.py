@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -18,49 +18,14 @@ from PIL import Image
 
 from autoreel.clip import Frames
 from autoreel.errors import ConfigError, RunError
-from autoreel.film.effects import ReverseEffect, SpeedEffect
 from autoreel.film.layout import Placed
 from autoreel.film.made import HELD_S, FilmRun, make, too_short, without
+from autoreel.film.pace import Pace
 from autoreel.film.storyboard import Canvas, Shot
 from autoreel.media.decode import decode, first_frame
 from autoreel.media.probe import probe
 
 MAX_REVERSED_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Which source frame each frame of a shot shows.
-
-    Args:
-        num_frames: of the shot, at the film's rate.
-        step: source frames for one film frame: source rate x speed / film rate.
-        is_reversed: the last first.
-    """
-
-    num_frames: int
-    step: Fraction
-    is_reversed: bool
-
-    @classmethod
-    def of(cls, placed: Placed, source_rate: Fraction, film_rate: Fraction) -> Pace:
-        """The pace of a shot with its effects on time."""
-        speed = Fraction(1)
-        for effect in placed.shot.effects:
-            if isinstance(effect, SpeedEffect):
-                speed *= Fraction(str(effect.factor))
-        is_reversed = any(isinstance(effect, ReverseEffect) for effect in placed.shot.effects)
-        return cls(placed.num_frames, source_rate * speed / film_rate, is_reversed)
-
-    @property
-    def num_source(self) -> int:
-        """Source frames needed."""
-        return math.floor((self.num_frames - 1) * self.step) + 1
-
-    def source_index(self, frame: int) -> int:
-        """The source frame that film frame `frame` shows."""
-        index = math.floor(frame * self.step)
-        return self.num_source - 1 - index if self.is_reversed else index
 
 
 def open_source(
@@ -110,17 +75,22 @@ def _material(placed: Placed, canvas: Canvas) -> Iterator[Image.Image]:
     """The person's own footage, decoded at the pace it is shown and near the size it is shown."""
     shot, source = placed.shot, Path(str(placed.shot.source))
     pace = Pace.of(placed, canvas.rate, canvas.rate)
-    plain = Pace(placed.num_frames, Fraction(1), pace.is_reversed)  # speed is a matter of the decoder's rate
+    speed, rate = pace.speed, canvas.rate
+    if speed is not None and not pace.is_smooth:  # the same speed throughout is a matter of the decoder's rate
+        pace, rate = replace(pace, warps=()), canvas.rate / speed
+    elif pace.is_smooth:  # frames in between are made from the source's own, not from repeated ones
+        rate = min(canvas.rate, probe(source).rate or canvas.rate)
+        pace = Pace.of(placed, rate, canvas.rate)
     start_s = shot.in_s or 0.0
-    span_s = float((placed.num_frames + 1) * pace.step / canvas.rate)
+    span_s = float((pace.num_source + 1) / rate)
     end_s = min(shot.out_s or math.inf, start_s + span_s)
     fitter, size = Fitter(canvas), (canvas.height, canvas.width)
     how: Literal["crop", "stretch"] = "crop"
     if canvas.fit == "letterbox":
         info = probe(source)
         size, how = fitter.scaled_size(info.height, info.width), "stretch"
-    chunks = decode(source, size=size, fit=how, rate=canvas.rate / pace.step, start_s=start_s, end_s=end_s)
-    return _paced((c.frames for c in chunks), plain, placed.number, canvas.rate / pace.step, fitter.fit, str(source))
+    chunks = decode(source, size=size, fit=how, rate=rate, start_s=start_s, end_s=end_s)
+    return _paced((c.frames for c in chunks), pace, placed.number, rate, fitter.fit, str(source))
 
 
 def _paced(
@@ -130,22 +100,49 @@ def _paced(
     frames = _single(chunks)
     if pace.is_reversed:
         frames = iter(_gathered(frames, pace.num_source, number)[::-1])
-    at, shown = -1, None
+    window = _Window(frames, fit)
     for frame in range(pace.num_frames):
-        wanted = math.floor(frame * pace.step)
-        while at < wanted:
-            following = next(frames, None)
-            if following is None:
-                missing_s = float((pace.num_source - at - 1) / source_rate)
-                if shown is None or missing_s > HELD_S:
-                    raise too_short(number, source, missing_s)
-                at = wanted
-                break
-            at += 1
-            if at == wanted:
-                shown = fit(following)
-        assert shown is not None
-        yield shown
+        place = pace.place(frame)
+        index = math.floor(place)
+        missing = window.go_to(index)
+        if missing and (window.shown is None or float((pace.num_source - window.at - 1) / source_rate) > HELD_S):
+            raise too_short(number, source, float((pace.num_source - window.at - 1) / source_rate))
+        assert window.shown is not None
+        between = float(place - index)
+        yield window.towards_next(between) if pace.is_smooth and between > 0 else window.shown
+
+
+class _Window:
+    """The frame of a source that is shown, and the one after it where that is asked for."""
+
+    def __init__(self, frames: Iterator[Frames], fit: Callable[[Frames], Image.Image]) -> None:
+        self._frames, self._fit = frames, fit
+        self.at = -1
+        self.shown: Image.Image | None = None
+        self._next: Image.Image | None = None
+
+    def go_to(self, index: int) -> bool:
+        """Show a frame; whether the source has ended before it."""
+        while self.at < index:
+            if self._next is not None:
+                self.shown, self._next = self._next, None
+                self.at += 1
+                continue
+            frame = next(self._frames, None)
+            if frame is None:
+                return True
+            self.at += 1
+            if self.at == index:
+                self.shown = self._fit(frame)
+        return False
+
+    def towards_next(self, share: float) -> Image.Image:
+        """The frame shown, and so much of the next."""
+        assert self.shown is not None
+        if self._next is None:
+            frame = next(self._frames, None)
+            self._next = self._fit(frame) if frame is not None else self.shown
+        return Image.blend(self.shown, self._next, share)
 
 
 def _single(chunks: Iterator[Frames]) -> Iterator[Frames]:

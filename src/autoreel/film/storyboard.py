@@ -145,6 +145,17 @@ class Music(Strict):
     loudness_lufs: Loudness = -14.0
 
 
+class Captions(Strict):
+    """What is said, as text: over the pictures, or as a track that players can show."""
+
+    file: FilePath
+    mode: Literal["burnt", "track"] = "burnt"
+    place: Literal["upper", "center", "lower"] = "lower"
+    size: Annotated[float, Field(ge=0.02, le=0.5)] = 0.06  # of the canvas's shorter side
+    color: Color = "#ffffff"
+    font: FilePath | None = None
+
+
 class Voice(Strict):
     """Somebody who speaks over the film, or any other sound at a place in it."""
 
@@ -174,6 +185,7 @@ class Storyboard(Strict):
     ending: Fade | None = None
     music: Music | None = None
     mix: Mix | None = None
+    captions: Captions | None = None
     voices: Annotated[tuple[Voice, ...], Field(max_length=1000)] = ()
     titles: Annotated[tuple[Title, ...], Field(max_length=1000)] = ()
     shots: Annotated[tuple[Shot, ...], Field(min_length=1, max_length=MAX_SHOTS)]
@@ -207,9 +219,17 @@ def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
         return [entry(item, *keys) for item in items] if isinstance(items, list | tuple) else items
 
     changed = entry(values, "run")
+    if "shots" in changed and isinstance(changed["shots"], list | tuple):
+        changed["shots"] = [
+            {**shot, "effects": entries(shot["effects"], "file")}
+            if isinstance(shot, Mapping) and "effects" in shot else shot
+            for shot in changed["shots"]
+        ]  # fmt: skip
     for key, keys in (("shots", ("source", "to")), ("titles", ("font",)), ("voices", ("file",))):
         if key in changed:
             changed[key] = entries(changed[key], *keys)
+    if "captions" in changed:
+        changed["captions"] = entry(changed["captions"], "file", "font")
     if "music" in changed:
         changed["music"] = entry(changed["music"], "file")
     return dict(changed)

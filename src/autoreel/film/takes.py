@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from autoreel.film.layout import Layout, Placed
 from autoreel.film.made import FilmRun
-from autoreel.film.sources import Pace
+from autoreel.film.pace import Pace
 from autoreel.film.storyboard import Storyboard
 
 Latents = NDArray[np.float32]

@@ -1,9 +1,9 @@
-"""Video and sound muxed into MP4, QuickTime, Matroska and WebM files. The pictures are ours: no jail."""
+"""Video, sound and captions muxed into MP4, QuickTime, Matroska and WebM files. The pictures are ours: no jail."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from autoreel.clip import Frames, Sound
 from autoreel.errors import translate_os_error
+from autoreel.media.captions import Caption, CaptionTrack
+from autoreel.media.encoders import CODECS, encoder_for
 from autoreel.media.sound import resample
 from autoreel.media.tracks import Reader, SoundStream
 
-CONTAINER_SUFFIXES: dict[str, tuple[str, ...]] = {
-    ".mp4": ("h264",), ".m4v": ("h264",), ".mov": ("h264",), ".mkv": ("h264", "vp9"), ".webm": ("vp9",),
-}  # fmt: skip
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_SOUNDS = {  # AAC where nothing is said
+    ".webm": {"vp9": "libopus", "av1": "libopus"}, ".mkv": {"vp9": "libopus", "prores": "pcm_s16le"},
+    ".mov": {"prores": "pcm_s16le"},
+}  # fmt: skip
 _THREADS = 4  # fixed: what an encoder writes depends on it, and should not depend on the machine
 
 
@@ -33,17 +36,20 @@ class ContainerSink:
     Args:
         part: the file that is written.
         final: its later name, for messages.
-        codec: `h264` or `vp9`.
+        codec: a key of `encoders.CODECS`.
         size: (height, width) of the pictures.
         rate: pictures per second.
         factor: the encoder's constant rate factor.
         sound: what is heard; made as long as the pictures. A stream has a rate that the file's format knows.
         metadata: title, comment and the like.
+        captions: text that a player can show, as a track of its own.
+        hardware: use the encoder of a graphics chip where one works.
     """
 
     def __init__(
         self, part: Path, final: Path, codec: str, size: tuple[int, int], rate: Fraction, factor: int,
-        sound: Sound | SoundStream | None, metadata: Mapping[str, str],
+        sound: Sound | SoundStream | None, metadata: Mapping[str, str], captions: Sequence[Caption] = (),
+        hardware: bool = False,
     ) -> None:  # fmt: skip
         self._final, self._rate = final, rate
         self._num_frames = 0
@@ -56,22 +62,22 @@ class ContainerSink:
             )
         self._container.metadata.update(metadata)
         # 4:2:0 pairs rows and columns. VP9 carries odd sizes itself.
-        self._pad = (size[0] % 2, size[1] % 2) if codec == "h264" else (0, 0)
+        self._pad = (size[0] % 2, size[1] % 2) if CODECS[codec].even else (0, 0)
+        self._encoder = encoder_for(codec, hardware)
         self._video = self._video_stream(codec, (size[0] + self._pad[0], size[1] + self._pad[1]), factor)
-        self._sound = _SoundTrack(self._container, sound, "libopus" if codec == "vp9" else "aac") if sound else None
+        self._sound = _SoundTrack(self._container, sound, _SOUNDS.get(suffix, {}).get(codec, "aac")) if sound else None
+        self._captions = CaptionTrack(self._container, captions, suffix) if captions else None
         self._reformatter = VideoReformatter()
 
     def _video_stream(self, codec: str, size: tuple[int, int], factor: int) -> Any:
-        if codec == "h264":
-            # High profile and 4:2:0 is what browsers, phones and televisions play.
-            options = {"crf": str(factor), "preset": "veryfast", "profile": "high"}
-        else:
-            options = {"crf": str(factor), "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"}
-        encoder = "libx264" if codec == "h264" else "libvpx-vp9"
-        stream = self._container.add_stream(encoder, rate=self._rate, options=options)
+        options = self._encoder.options(factor)
+        stream = self._container.add_stream(self._encoder.name, rate=self._rate, options=options)
         stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = self._encoder.pixel_format
         context = stream.codec_context
+        tag = CODECS[codec].tag
+        if tag is not None and _FORMATS[self._final.suffix.lower()] in ("mp4", "mov"):
+            context.codec_tag = tag
         context.time_base = 1 / self._rate
         context.thread_count = _THREADS
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
@@ -95,14 +101,17 @@ class ContainerSink:
                 self._num_frames += 1
             if self._sound is not None:
                 self._sound.write_until(self._num_frames / self._rate)
+            if self._captions is not None:
+                self._captions.write_until(self._num_frames / self._rate)
 
     def _frame(self, picture: NDArray[np.uint8]) -> Any:
         if self._pad != (0, 0):
             picture = np.pad(picture, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
         source = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         frame = self._reformatter.reformat(
-            source, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP, threads=1,
+            source, format=self._encoder.pixel_format, threads=1,
+            dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
         )  # fmt: skip
         frame.pts, frame.time_base = self._num_frames, 1 / self._rate
         return frame
@@ -133,7 +142,9 @@ class _SoundTrack:
         self._reader, channels = Reader(sound.blocks), sound.channels
         self._layout = "mono" if channels == 1 else "stereo"
         self._stream = container.add_stream(codec, rate=sound.sample_rate_hz, layout=self._layout)
-        self._stream.bit_rate = 96000 * channels
+        if not codec.startswith("pcm"):
+            self._stream.bit_rate = 96000 * channels
+        self._format = "s16" if codec.startswith("pcm") else "fltp"
         self._position = 0
 
     def write_until(self, time_s: Fraction) -> None:
@@ -157,8 +168,13 @@ class _SoundTrack:
         if len(block) < size:
             silence = np.zeros((size - len(block), self._channels), np.float32)
             block = np.concatenate([block, silence]) if len(block) else silence
-        planes = np.ascontiguousarray(np.clip(block, -1, 1).T, np.float32)
-        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=self._layout)
+        clipped = np.clip(block, -1, 1)
+        if self._format == "s16":
+            packed = np.rint(clipped * 32767).astype(np.int16).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(packed, format="s16", layout=self._layout)
+        else:
+            planes = np.ascontiguousarray(clipped.T, np.float32)
+            frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=self._layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, self._position, Fraction(1, rate)
         self._position += size
         self._container.mux(self._stream.encode(frame))

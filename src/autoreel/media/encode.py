@@ -1,7 +1,7 @@
 """Pictures and sound into files: complete or not at all.
 
-.mp4 .mov .mkv   H.264 and AAC, plays everywhere
-.webm            VP9 and Opus
+.mp4 .mov .mkv   H.264 and AAC, plays everywhere; H.265, AV1 and ProRes as `encoders.py` says
+.webm            VP9 or AV1, and Opus
 .gif             a palette made for the whole clip
 frames/          PNG files 00000.png, 00001.png and so on; or a pattern such as frames/%05d.png
 """
@@ -9,12 +9,12 @@ frames/          PNG files 00000.png, 00001.png and so on; or a pattern such as 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,13 @@ from PIL import Image
 
 from autoreel.clip import Frames, Sound
 from autoreel.errors import UsageError
-from autoreel.media.containers import CONTAINER_SUFFIXES, ContainerSink
+from autoreel.media.captions import Caption
+from autoreel.media.containers import ContainerSink
+from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, Codec, Quality, factor_of
 from autoreel.media.stills import GifSink, PngSink
 from autoreel.media.tracks import SoundStream
 from autoreel.runs import atomic_path
 
-Quality = Literal["draft", "good", "best"]
-# Constant rate factors, where 0 is lossless; VP9's scale is coarser.
-_H264_FACTORS = {"draft": 26, "good": 18, "best": 12}
-_VP9_FACTORS = {"draft": 40, "good": 28, "best": 18}
 METADATA_KEYS = frozenset(  # what every container keeps under its own name for it
     {"title", "artist", "album", "comment", "description", "date", "genre", "copyright", "composer"}
 )
@@ -57,11 +55,14 @@ class VideoWriter:
         path: its ending chooses the format; a folder (no ending, or a slash at the end) takes PNG files.
         size: (height, width) in pixels; H.264 has even sizes only, an odd one repeats its last row or column.
         rate: pictures per second.
-        quality: `draft`, `good`, `best`, or the encoder's own constant rate factor (H.264 0 to 51, VP9 0 to 63).
+        quality: `draft`, `good`, `best`, or the encoder's own factor, where 0 is best (H.264 and H.265 to 51, AV1 and
+            VP9 to 63; ProRes 0 to 3 are its profiles from HQ to proxy).
         sound: whole, or at 48000 Hz as it is made; cut or padded with silence to the length of the pictures; GIF and
             PNG files hold none and leave it out.
         metadata: title, artist, album, comment, description, date, genre, copyright, composer.
-        codec: `auto`, `h264` or `vp9`.
+        codec: `auto`, `h264`, `h265`, `av1`, `vp9` or `prores`, as far as the ending takes it.
+        captions: text with times that players can show; GIF and PNG files leave it out.
+        hardware: encode on a graphics chip where one can; what it writes differs from machine to machine.
 
     Raises:
         UsageError: an ending, size, rate or codec that cannot be meant.
@@ -71,7 +72,7 @@ class VideoWriter:
     def __init__(
         self, path: str | Path, size: tuple[int, int], rate: Fraction | int, *, quality: Quality | int = "good",
         sound: Sound | SoundStream | None = None, metadata: Mapping[str, str] | None = None,
-        codec: Literal["auto", "h264", "vp9"] = "auto",
+        codec: Codec = "auto", captions: Sequence[Caption] = (), hardware: bool = False,
     ) -> None:  # fmt: skip
         self.path = Path(path)
         self.size = (int(size[0]), int(size[1]))
@@ -83,8 +84,9 @@ class VideoWriter:
             raise UsageError(f"rate is {self.rate}; give pictures per second above 0 and up to 1000")
         self._pattern = _png_pattern(path)
         self._codec = _codec_for(self.path, codec) if self._pattern is None else "png"
-        self._factor = _factor(quality, self._codec)
+        self._factor = factor_of(quality, self._codec) if self._codec in CODECS else 0
         self._sound, self._metadata = sound, dict(metadata or {})
+        self._captions, self._hardware = tuple(captions), hardware
         unknown = sorted(set(self._metadata) - METADATA_KEYS)
         if unknown:
             raise UsageError(f"metadata {', '.join(unknown)} cannot be kept; use {', '.join(sorted(METADATA_KEYS))}")
@@ -107,7 +109,8 @@ class VideoWriter:
             self._sink = GifSink(part, self.path, self.size, self.rate, self._metadata)
         else:
             self._sink = ContainerSink(
-                part, self.path, self._codec, self.size, self.rate, self._factor, self._sound, self._metadata
+                part, self.path, self._codec, self.size, self.rate, self._factor, self._sound, self._metadata,
+                self._captions, self._hardware,
             )
         return self
 
@@ -169,18 +172,6 @@ def _codec_for(path: Path, codec: str) -> str:
     if codec not in allowed:
         raise UsageError(f"{path}: {suffix} files hold {' or '.join(allowed)}, not {codec}")
     return codec
-
-
-def _factor(quality: Quality | int, codec: str) -> int:
-    factors = _VP9_FACTORS if codec == "vp9" else _H264_FACTORS
-    if isinstance(quality, int):
-        top = 63 if codec == "vp9" else 51
-        if not 0 <= quality <= top:
-            raise UsageError(f"quality is {quality}; give draft, good, best or a factor from 0 (best) to {top}")
-        return quality
-    if quality not in factors:
-        raise UsageError(f"quality is {quality!r}; give draft, good, best or a number")
-    return factors[quality]
 
 
 def write_strip(path: str | Path, frames: Frames, columns: int | None = None, gap: int = 2) -> None:

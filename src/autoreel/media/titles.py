@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,7 +13,17 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from autoreel.errors import UsageError
 
-BUNDLED_FONT = "DejaVuSans-Bold.ttf"
+BUNDLED_FONTS = ("DejaVuSans-Bold.ttf", "NotoSansSC-Bold-common.otf")  # the first that has all letters of a text
+SYSTEM_FONTS = (  # for scripts that no bundled font has; where they are is asked only then
+    "NotoSansCJK-Bold.ttc", "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "wqy-microhei.ttc", "PingFang.ttc",
+    "Hiragino Sans GB.ttc", "AppleSDGothicNeo.ttc", "Arial Unicode.ttf", "msyhbd.ttc", "msyh.ttc", "YuGothB.ttc",
+    "malgunbd.ttf", "Nirmala.ttf", "NotoSans-Bold.ttf", "NotoSansDevanagari-Bold.ttf", "NotoSansThai-Bold.ttf",
+    "NotoSansHebrew-Bold.ttf", "LeelawUI.ttf", "unifont.otf",
+)  # fmt: skip
+SYSTEM_FOLDERS = (
+    "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "/System/Library/Fonts",
+    "/Library/Fonts", "~/Library/Fonts", "C:/Windows/Fonts",
+)  # fmt: skip
 SAFE_WIDTH = 0.84  # of the picture: televisions and phones cut the rest
 SAFE_HEIGHT = 0.84
 SMALLEST_PX = 9  # letters below this cannot be read
@@ -54,7 +65,7 @@ def render_title(
         scale: height of the letters' line, as a share of the picture's shorter side.
         place: upper, center or lower.
         color: '#rrggbb'.
-        font: a font file; None for the bundled one.
+        font: a font file; None for a bundled one that has the letters, or one of the system's.
 
     Raises:
         UsageError: the font cannot be read or has no sign for a letter of the text.
@@ -62,22 +73,58 @@ def render_title(
     if place not in PLACES:
         raise UsageError(f"place is {place!r}; it must be one of {', '.join(PLACES)}")
     height, width = size
-    load = _loader(font)
-    missing = missing_letters(text, font)
-    if missing:
-        name = font.name if font else "the bundled font"
-        raise UsageError(f"{name} has no letter for {' '.join(missing[:8])}; name a font file that has it with 'font'")
+    load = _loader(check_text(text, font))
     room = (int(width * SAFE_WIDTH), int(height * SAFE_HEIGHT))
     pixels, lines = _fit(text, load, max(SMALLEST_PX, round(scale * min(size))), room)
     return _draw(lines, load(pixels), pixels, size, place, color)
 
 
+def check_text(text: str, font: Path | None = None) -> Path | str:
+    """The font that a text is set in: a file, or the name of a bundled one.
+
+    Raises:
+        UsageError: the font cannot be read or has no sign for a letter of the text.
+    """
+    chosen, missing = _font_for(text, font)
+    if missing:
+        name = font.name if font else "the bundled font"
+        raise UsageError(f"{name} has no letter for {' '.join(missing[:8])}; name a font file that has it with 'font'")
+    return chosen
+
+
 def missing_letters(text: str, font: Path | None = None) -> list[str]:
-    """The letters of `text` that the font has no sign for.
+    """The letters of `text` that the font, or without one each font at hand, has no sign for.
 
     Raises:
         UsageError: the font cannot be read.
     """
+    return _font_for(text, font)[1]
+
+
+def _font_for(text: str, font: Path | None) -> tuple[Path | str, list[str]]:
+    """The font that a text is set in, and the letters it lacks: that of the fewest."""
+    if font is not None:
+        return font, _missing_in(font, text)
+    found: list[tuple[Path | str, list[str]]] = []
+    names: Iterator[Path | str] = itertools.chain(BUNDLED_FONTS, _system_fonts())
+    for name in names:
+        try:
+            found.append((name, _missing_in(name, text)))
+        except UsageError:  # a font of the system that cannot be read is none
+            continue
+        if not found[-1][1]:
+            return found[-1]
+    return min(found, key=lambda one: len(one[1]))
+
+
+def _system_fonts() -> Iterator[Path]:
+    for folder in SYSTEM_FOLDERS:
+        root = Path(folder).expanduser()
+        there = {path.name: path for path in root.rglob("*") if path.name in SYSTEM_FONTS} if root.is_dir() else {}
+        yield from (there[name] for name in SYSTEM_FONTS if name in there)
+
+
+def _missing_in(font: Path | str, text: str) -> list[str]:
     face = _loader(font)(24)
     box = bytes(face.getmask(_MISSING))
     letters = sorted({c for c in text if unicodedata.category(c)[0] in "LNPS"})
@@ -94,12 +141,14 @@ def overlay(picture: Image.Image, layer: TitleLayer, opacity: float = 1.0) -> Im
     return result
 
 
-def _loader(font: Path | None) -> Callable[[int], ImageFont.FreeTypeFont]:
+def _loader(font: Path | str) -> Callable[[int], ImageFont.FreeTypeFont]:
+    """For sizes in pixels; a name without a folder is that of a bundled font."""
+
     def load(pixels: int) -> ImageFont.FreeTypeFont:
         try:
-            if font is not None:
+            if isinstance(font, Path):
                 return ImageFont.truetype(str(font), pixels)
-            with resources.as_file(resources.files("autoreel.media") / "fonts" / BUNDLED_FONT) as path:
+            with resources.as_file(resources.files("autoreel.media") / "fonts" / font) as path:
                 return ImageFont.truetype(str(path), pixels)
         except OSError as error:
             raise UsageError(f"font {font} cannot be read: {error}; give a .ttf or .otf file") from None

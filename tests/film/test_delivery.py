@@ -1,0 +1,137 @@
+"""How a film is delivered: previews, parts that equal the whole, captions, other codecs and formats."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from autoreel.clip import Sound
+from autoreel.errors import ConfigError, UsageError
+from autoreel.film.renderer import Delivery, FilmResult, render, small_canvas
+from autoreel.film.storyboard import Canvas, Storyboard
+from autoreel.media.decode import read_clip, read_sound
+from autoreel.media.encode import VideoWriter
+
+SRT = "1\n00:00:00,400 --> 00:00:01,000\nsaid\n\n2\n00:00:01,600 --> 00:00:02,400\nand said again\n"
+
+
+def _board(folder: Path, **more: Any) -> Storyboard:
+    shots = [
+        {"length_s": 1.0, "label": "red"},
+        {"length_s": 1.0, "label": "green", "transition": {"kind": "between", "length_s": 0.48}},
+        {"length_s": 1.0, "label": "blue", "effects": [{"name": "grain"}],
+         "transition": {"kind": "fade", "length_s": 0.4}},
+    ]  # fmt: skip
+    canvas = {"width": 64, "height": 48, "rate": 25}
+    return Storyboard.model_validate({"run": str(folder / "run"), "canvas": canvas, "shots": shots, **more})
+
+
+def _frames(result: FilmResult) -> NDArray[np.int64]:
+    return read_clip(result.path).frames.astype(np.int64)
+
+
+@pytest.mark.parametrize(("from_s", "to_s"), [(0.0, 0.4), (0.48, 1.0), (0.9, 2.5), (1.2, None), (2.0, 2.04)])
+def test_a_part_equals_that_part_of_the_whole(
+    tmp_path: Path, striped_run: Any, from_s: float, to_s: float | None
+) -> None:
+    board = _board(tmp_path, ending={"length_s": 0.5})
+    best = Delivery(quality="best")
+    whole = _frames(render(board, striped_run, tmp_path / "whole.mp4", delivery=best, watermark=False))
+    delivery = Delivery(quality="best", from_s=from_s, to_s=to_s)
+    part = _frames(render(board, striped_run, tmp_path / "part.mp4", delivery=delivery, watermark=False))
+    first, last = round(from_s * 25), round((to_s or 3.0) * 25)
+    assert len(part) == last - first
+    assert np.abs(part - whole[first:last]).mean(axis=(1, 2, 3)).max() < 3
+
+
+def test_a_part_makes_only_the_shots_that_are_seen(tmp_path: Path, striped_run: Any) -> None:
+    render(_board(tmp_path), striped_run, tmp_path / "part.mp4", delivery=Delivery(from_s=2.4))
+    assert striped_run.painted == 1
+
+
+@pytest.mark.parametrize(("from_s", "to_s"), [(3.0, None), (1.0, 1.0), (2.0, 1.0), (-1.0, None)])
+def test_what_is_no_part(tmp_path: Path, striped_run: Any, from_s: float, to_s: float | None) -> None:
+    with pytest.raises(UsageError, match="is no part of a film of 3 s"):
+        render(_board(tmp_path), striped_run, tmp_path / "part.mp4", delivery=Delivery(from_s=from_s, to_s=to_s))
+
+
+def test_a_preview_is_small_and_shares_the_kept_shots(
+    tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoreel.film.provenance.hash_of_run", lambda board: "hash")
+    board = _board(tmp_path).model_copy(update={"canvas": Canvas(width=640, height=480, rate=Fraction(25))})
+    film = tmp_path / "film.mp4"
+    preview = render(
+        board, striped_run, tmp_path / "film.preview.mp4", delivery=Delivery(preview=True, shots_of=film)
+    )  # fmt: skip
+    assert _frames(preview).shape == (75, 288, 384, 3)
+    result = render(board, striped_run, film)
+    assert result.num_kept == 3, "the shots; the painted way is of another size"
+    assert small_canvas(Canvas(width=1080, height=1920)).height == 384
+
+
+def test_captions_are_burnt_in_or_a_track(tmp_path: Path, striped_run: Any) -> None:
+    (tmp_path / "said.srt").write_text(SRT)
+    plain = _frames(render(_board(tmp_path), striped_run, tmp_path / "plain.mp4", watermark=False))
+    captions = {"file": str(tmp_path / "said.srt"), "size": 0.2}
+    burnt = _frames(render(_board(tmp_path, captions=captions), striped_run, tmp_path / "b.mp4", watermark=False))
+    changed = np.abs(burnt - plain).max(axis=(1, 2, 3)) > 100
+    assert changed[10:25].all() and changed[40:60].all()
+    assert not changed[:9].any() and not changed[27:39].any() and not changed[62:].any()
+    board = _board(tmp_path, captions={**captions, "mode": "track"})
+    result = render(board, striped_run, tmp_path / "t.mp4", delivery=Delivery(from_s=1.0))
+    with av.open(str(result.path)) as container:
+        (stream,) = container.streams.subtitles
+        texts = [bytes(packet)[2:] for packet in container.demux(stream) if packet.size > 2]
+    assert texts == [b"and said again"]
+
+
+def test_captions_with_mistakes_are_told(tmp_path: Path, striped_run: Any) -> None:
+    (tmp_path / "said.srt").write_text("nothing")
+    captions = {"file": str(tmp_path / "said.srt")}
+    with pytest.raises(ConfigError, match=r"\[captions\]: .*line 1 is 'nothing'"):
+        render(_board(tmp_path, captions=captions), striped_run, tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("f.mov", "prores"), ("f.mkv", "h265"), ("f.webm", "av1"), ("f.gif", "auto")]
+)
+def test_other_codecs_and_formats(tmp_path: Path, striped_run: Any, name: str, codec: Any) -> None:
+    result = render(_board(tmp_path), striped_run, tmp_path / name, delivery=Delivery(codec=codec))
+    assert result.num_frames == 75
+    assert len(_frames(result)) == 75
+
+
+def test_a_long_film_keeps_picture_and_sound_together(tmp_path: Path) -> None:
+    """A flash and a click every two seconds, at a rate that no sample rate is a multiple of."""
+    rate, rate_hz, count = Fraction(30000, 1001), 48_000, 20
+    frame_s = float(1 / rate)
+    samples = np.zeros((count * 2 * rate_hz, 2), np.float32)
+    shots: list[dict[str, Any]] = []
+    for number in range(count):
+        first = round((number * 2 + 1) * rate)  # the frame that is white
+        begin = round(float(first / rate) * rate_hz)
+        samples[begin : begin + 400] = 0.9
+        shots += [{"verb": "card", "length_s": 1.0}, {"verb": "card", "length_s": frame_s, "color": "white"},
+                  {"verb": "card", "length_s": 1.0 - frame_s}]  # fmt: skip
+    song = tmp_path / "clicks.mkv"
+    with VideoWriter(song, (32, 32), Fraction(1), sound=Sound(samples, rate_hz)) as writer:
+        writer.write(np.zeros((count * 2, 32, 32, 3), np.uint8))
+    board = Storyboard.model_validate({
+        "canvas": {"width": 32, "height": 32, "rate": "30000/1001"}, "shots": shots,
+        "music": {"file": str(song), "fade_in_s": 0, "fade_out_s": 0},
+    })  # fmt: skip
+    result = render(board, None, tmp_path / "film.mp4")
+    assert result.num_frames == round(count * 2 * rate)
+    clip = read_clip(result.path)
+    assert clip.pts_s is not None
+    lit = clip.pts_s[clip.frames.mean(axis=(1, 2, 3)) > 128]
+    heard = np.abs(read_sound(result.path).samples[:, 0]) > 0.1
+    loud = np.flatnonzero(heard) / rate_hz
+    clicks = loud[np.concatenate([[True], np.diff(loud) > 0.5])]
+    assert len(lit) == len(clicks) == count
+    assert np.abs(lit - clicks).max() < frame_s

@@ -1,0 +1,71 @@
+"""Captions: SubRip as people write it, mistakes by their line, and a track in every format."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from autoreel.errors import MediaError
+from autoreel.media.captions import Caption, parse_captions, read_captions
+from autoreel.media.encode import VideoWriter
+
+SRT = """1
+00:00:00,200 --> 00:00:01,000
+First <i>line</i>
+second line
+
+2
+00:00:01,5 --> 0:0:02.25
+{\\an8}Žluťoučký 世界 مرحبا
+3
+00:00:02,500 --> 00:00:03,000
+no empty line before
+"""
+
+
+def test_what_people_write_is_read(tmp_path: Path) -> None:
+    expected = [Caption(0.2, 1.0, "First line\nsecond line"), Caption(1.5, 2.25, "Žluťoučký 世界 مرحبا"),
+                Caption(2.5, 3.0, "no empty line before")]  # fmt: skip
+    assert parse_captions(SRT, "a.srt") == expected
+    windows, old = SRT.replace("\n", "\r\n"), SRT.replace("\n", "\r")
+    for number, data in enumerate((SRT.encode(), windows.encode("utf-8-sig"), SRT.encode("utf-16"), old.encode())):
+        path = tmp_path / f"{number}.srt"
+        path.write_bytes(data)
+        assert read_captions(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("hello", "line 1 is 'hello'; there should be a number or a time"),
+     ("1\n00:00:01 -> 00:00:02\nx", "line 2 is '00:00:01 -> 00:00:02'"),
+     ("1\n0:0:1 --> later\nx", "line 2 is '0:0:1 --> later'; a time is written"),
+     ("1\n00:00:02,000 --> 00:00:01,000\nx", "line 2: the caption ends at 1 s, but begins at 2 s; exchange"),
+     ("", "has no captions"), ("1\n00:00:01,0 --> 00:00:02,0\n" + "x" * 3000, "a caption of 3000 letters")],
+)  # fmt: skip
+def test_mistakes_are_named_by_their_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.srt").write_text(text)
+    with pytest.raises(MediaError, match=message):
+        read_captions(tmp_path / "a.srt")
+
+
+def test_files_that_are_no_captions(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_bytes(bytes(range(128, 256)) * 10)
+    for name, message in (("a.srt", "not text in UTF-8"), ("absent.srt", "cannot be read"), (".", "cannot be read")):
+        with pytest.raises(MediaError, match=message):
+            read_captions(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mov", ".mkv", ".webm"])
+def test_every_format_holds_the_track(tmp_path: Path, ending: str) -> None:
+    captions = parse_captions(SRT, "a.srt")
+    with VideoWriter(tmp_path / f"f{ending}", (32, 32), Fraction(10), captions=captions) as writer:
+        writer.write(np.zeros((26, 32, 32, 3), np.uint8))
+    with av.open(str(tmp_path / f"f{ending}")) as container:
+        (stream,) = container.streams.subtitles
+        assert ending not in (".mp4", ".mov") or stream.codec_context.extradata
+        packets = [packet for packet in container.demux(stream) if packet.size > 2]
+        found = [(float((p.pts or 0) * (p.time_base or 0)), bytes(p).lstrip(b"\0")) for p in packets]
+    assert [round(start, 2) for start, _ in found] == [0.2, 1.5, 2.5]
+    assert "世界 مرحبا".encode() in found[1][1]
