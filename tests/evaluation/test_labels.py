@@ -1,0 +1,43 @@
+"""A classifier of labels learns what can be told of persons it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.evaluation.footage import LABELS, moving_disc
+
+from autoreel.clip import Frames
+from autoreel.evaluation.distances import TooFewError
+from autoreel.evaluation.encoder import Encoder
+from autoreel.evaluation.labels import energy, learn_labels
+
+
+def people(first: int, count: int, num_frames: int = 32) -> tuple[Frames, np.ndarray, list[str]]:
+    pairs = [(label, person) for person in range(first, first + count) for label in range(len(LABELS))]
+    clips = np.stack([moving_disc(LABELS[label], person, num_frames) for label, person in pairs])
+    return clips, np.array([label for label, _ in pairs]), [f"person{person}" for _, person in pairs]
+
+
+def test_labels_are_told_of_other_persons() -> None:
+    encoder = Encoder().eval()  # one that has learned nothing: movement is enough here
+    judge = learn_labels(encoder, *people(0, 6))
+    assert judge.cross_validated > 0.8 and judge.num_labels == 2
+    clips, labels, _ = people(50, 6)
+    assert (judge.judge(encoder, clips) == labels).mean() > 0.8
+    assert (judge.judge(encoder, clips[:, :20]) == labels).mean() > 0.6  # of one window
+
+
+def test_energy_by_hand() -> None:
+    window = np.zeros((1, 3, 16, 16, 3), np.uint8)
+    window[0, 1, :2, :2] = 100  # the first place of the grid, there and back
+    found = energy(window)
+    assert found.shape == (1, 65) and found[0, 0] == pytest.approx(1.0) and found[0, 1:64].max() == 0
+    assert found[0, 64] == pytest.approx(np.log1p(100 / 64))
+
+
+def test_too_few_are_refused() -> None:
+    clips, labels, groups = people(0, 2)
+    with pytest.raises(TooFewError, match="label accuracy"):
+        learn_labels(Encoder().eval(), clips[:3], labels[:3], groups[:3])
+    with pytest.raises(TooFewError, match="label accuracy"):
+        learn_labels(Encoder().eval(), clips[::2], labels[::2], groups[::2])
