@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "autoreel"
 # Each imports only what stands before it, and itself.
 ORDER = (
     "errors", "durations", "bounded", "config", "clip", "runs", "media", "models", "data", "evaluation", "generation",
-    "training", "film", "service", "preflight", "commands", "cli", "__main__",
+    "training", "report", "film", "service", "preflight", "commands", "cli", "__main__",
 )  # fmt: skip
 HEAVY = {"torch", "av", "numpy", "PIL", "pydantic", "safetensors", "rich.progress"}
 # Modules that a command without a model needs: none of them, nor what they import, may bring torch in.

@@ -14,12 +14,12 @@ from types import FrameType
 import cyclopts
 
 from autoreel import __version__
-from autoreel.commands import export, film, learn, machine, verbs
+from autoreel.commands import evaluate, export, film, learn, machine, verbs
 from autoreel.commands.notes import note
 from autoreel.errors import AutoreelError, ConfigError, StoppedError, UsageError, translate_os_error
 from autoreel.preflight import PreflightError
 
-GOES_ON = ("film", "train", "prepare")  # commands that keep what is done when they are stopped
+GOES_ON = ("film", "train", "prepare", "compare")  # commands that keep what is done when they are stopped
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # in PyTorch's errors, which have no type of their own
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -37,6 +37,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rebuild": verbs.rebuild,
     "storyboard": film.storyboard,
     "export": export.export,
+    "evaluate": evaluate.evaluate,
+    "compare": evaluate.compare,
     "doctor": machine.doctor,
 }
 

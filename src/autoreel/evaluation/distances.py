@@ -36,12 +36,13 @@ class TooFewError(ValueError):
         self.what, self.found, self.needed = what, found, needed
 
 
-def frechet(first: ArrayLike, second: ArrayLike) -> float:
+def frechet(first: ArrayLike, second: ArrayLike, least: int | None = None) -> float:
     """Frechet distance of two Gaussians fitted to the sets (Heusel et al. 2017, eq. 6).
 
     Args:
         first: (N, D), N above D, or a covariance has directions that were never seen.
         second: (M, D), M above D.
+        least: another minimum than D + 1, for features that are always more than clips.
 
     Returns:
         At least 0.
@@ -50,7 +51,7 @@ def frechet(first: ArrayLike, second: ArrayLike) -> float:
         TooFewError: not more clips than features.
     """
     a, b = _pair(first, second)
-    _check("the Frechet distance", a, b, a.shape[1] + 1)
+    _check("the Frechet distance", a, b, a.shape[1] + 1 if least is None else least)
     mean_a, mean_b = a.mean(0), b.mean(0)
     cov_a, cov_b = np.cov(a, rowvar=False).reshape(a.shape[1], -1), np.cov(b, rowvar=False).reshape(b.shape[1], -1)
     # Tr (A B)^1/2 = Tr (A^1/2 B A^1/2)^1/2, whose matrix is symmetric: no complex roots, no scipy.

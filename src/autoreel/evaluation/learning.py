@@ -33,7 +33,7 @@ from autoreel.models.compute import autocast, choose_device, matrix_dtype
 from autoreel.runs import atomic_path, layout_of, read_weights, write_weights
 
 VERSION = 1  # of the encoder and of the way it learns; figures of different versions do not compare
-STEPS = 150
+STEPS = 120
 SHOTS_AT_ONCE = 12  # two windows of each, and two damaged ones
 RATE = 2e-3
 TEMPERATURE = 0.2

@@ -105,6 +105,31 @@ def ms_ssim(original: ArrayLike, made: ArrayLike, scales: int = 5) -> float:
     return float(np.mean(found))
 
 
+def sharpness(clips: ArrayLike) -> float:
+    """The mean difference of neighbouring pixels, across and down, in levels of 255: what blur takes away.
+
+    Args:
+        clips: uint8 (..., H, W, 3), at least 2 pixels on each side.
+    """
+    values = np.asarray(clips)
+    if values.dtype != np.uint8 or values.ndim < 3 or min(values.shape[-3:-1]) < 2:
+        raise ValueError(f"frames must be uint8 (..., H, W, 3), at least 2 x 2 pixels, not {values.shape}")
+    signed = values.astype(np.int16)
+    across, down = np.abs(np.diff(signed, axis=-2)).mean(), np.abs(np.diff(signed, axis=-3)).mean()
+    return float(across + down) / 2
+
+
+def sharpness_kept(original: ArrayLike, made: ArrayLike) -> float:
+    """The sharpness of a clip over that of its original: 1 when none is lost, less when softer, more with noise.
+
+    Args:
+        original: uint8 (T, H, W, 3).
+        made: the same shape.
+    """
+    first, second = _pair(original, made)
+    return sharpness(second) / max(sharpness(first), 1e-9)
+
+
 def _pair(original: ArrayLike, made: ArrayLike) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     first, second = np.asarray(original), np.asarray(made)
     for clip in (first, second):

@@ -71,5 +71,5 @@ def seed_interval(values: ArrayLike) -> Interval:
     mean, count = float(found.mean()), len(found)
     if count == 1:
         return Interval(mean, np.nan, np.nan, 1)
-    half = _STUDENT[min(count - 1, len(_STUDENT)) - 1] * float(found.std(ddof=1)) / np.sqrt(count)
+    half = _STUDENT[min(count - 1, len(_STUDENT)) - 1] * float(found.std(ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half, count)
