@@ -1,0 +1,199 @@
+"""Our codec against its peers, everything in one run: time to quality, training efficiency, speed, starter, ablation.
+
+    python benchmarks/codec_peers.py FOOTAGE --budget 10m --work WORK [--only quality,speed] [--widths 1]
+
+FOOTAGE holds one folder for each subject. Each part is written to benchmarks/results as it is done, dated: JSON, and a
+Markdown table of all parts. Run it on an otherwise idle machine: budgets are wall time. A part that is there already
+under today's date is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from codec_quality import hardware
+from codec_speed import best_dense_flops, in_own_process, training_efficiency
+from peer_models import PUBLISHED, WIDTHS, Layout
+from peer_training import reached_after, train_ours, train_peer
+
+from autoreel.config import PRESETS, Config, DataConfig, from_mapping
+from autoreel.data.prepare import prepare
+from autoreel.data.store import FootageStore
+from autoreel.durations import parse_duration_s
+from autoreel.models.stored import load_codec
+from autoreel.runs import atomic_write_text
+from autoreel.training.start import find_starter
+
+SIDES = (64, 128, 256, 512)
+LAYOUTS = {"tiny": Layout(4, 8, 8), "small": Layout(4, 16, 16)}
+MIXED = ("people", "sports", "street", "film", "nature", "objects", "wildlife", "city")  # the mix at 128 pixels
+HELD_BACK = ("asl_gestures", "talking_face", "traffic", "actions_lab")  # none is in the starter's training
+PARTS = ("efficiency", "speed", "quality", "starter", "ablation")
+
+
+class Bench:
+    """What every part needs.
+
+    Args:
+        given: the command line.
+    """
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.footage, self.work, self.widths = given.footage, given.work, given.widths
+        self.budget_s, self.limit_s = parse_duration_s(given.budget), given.limit
+
+    def store(self, name: str, folders: tuple[str, ...], side: int) -> FootageStore:
+        """Footage at a size, prepared once."""
+        place = self.work / f"{name}-{side}"
+        return prepare(
+            [self.footage / folder for folder in folders if (self.footage / folder).is_dir()], place,
+            DataConfig(height=side, width=side), report=None,
+        ).store
+
+
+def reconstruction_only(preset: str, **codec: Any) -> Config:
+    """A preset without its adversary, which peers do not have either."""
+    plain = PRESETS[preset].model_dump()
+    return from_mapping(Config, {**plain, "codec": {**plain["codec"], "family": "vae", **codec}}, preset)
+
+
+def quality(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Time to quality: PSNR, SSIM, MS-SSIM and PSNR of differences on the test split after the budget."""
+    for footage, folders, preset in (("actions_lab", ("actions_lab",), "tiny"), ("mix", MIXED, "small")):
+        config = reconstruction_only(preset)
+        store = bench.store(footage, folders, config.data.height)
+        ours = train_ours(config, store, bench.budget_s)
+        yield {"footage": footage, **asdict(ours)}
+        for name, widths in WIDTHS.items():
+            for width in widths[: bench.widths]:
+                peer = train_peer(name, width, LAYOUTS[preset], config, store, bench.budget_s)
+                best = max((value for _, value in peer.curve), default=0.0)
+                yield {"footage": footage, **asdict(peer), "ours_reached_it_after_s": reached_after(ours, best)}
+
+
+def efficiency(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Operations per second of training steps over those of the best dense convolution."""
+    peak = best_dense_flops()
+    for preset in LAYOUTS:
+        yield {"preset": preset, "best_dense_gflops": peak / 1e9, **training_efficiency(PRESETS[preset], peak)}
+
+
+def speed(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Frames per second and peak memory of encoding and decoding, ours, peers scaled down, and as published."""
+    for layout in LAYOUTS.values():
+        cases = [("ours", 0), *((name, widths[0]) for name, widths in WIDTHS.items()), *PUBLISHED.items()]
+        for name, width in cases:
+            for side in SIDES:
+                found = in_own_process(name, width, layout, side, bench.limit_s)
+                told = {"note": found} if isinstance(found, str) else found
+                strides = f"{layout.temporal}x{layout.spatial}x{layout.spatial}"
+                yield {"codec": f"{name} {width}".removesuffix(" 0"), "strides": strides, "side": side, **told}
+                if isinstance(found, str):
+                    break  # larger ones will not do either
+
+
+def starter(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Held-out PSNR while fine-tuning from the starter, against from scratch, on footage it has not seen."""
+    for preset in LAYOUTS:
+        config = reconstruction_only(preset)
+        place = find_starter(config.codec)
+        for footage in HELD_BACK:
+            store = bench.store(footage, (footage,), config.data.height)
+            for kind in ("scratch", "starter"):
+                if kind == "starter" and place is None:
+                    yield {"footage": footage, "preset": preset, "start": kind, "note": "no starter of this layout"}
+                    continue
+                weights = load_codec(place).state_dict() if kind == "starter" and place is not None else None
+                result = train_ours(config, store, bench.budget_s, weights)
+                yield {"footage": footage, "preset": preset, "start": kind, **asdict(result)}
+
+
+def ablation(bench: Bench) -> Iterator[dict[str, Any]]:
+    """One thing changed at a time, at the same budget, on one footage."""
+    base = PRESETS["tiny"].model_dump()
+    changes: dict[str, dict[str, dict[str, Any]]] = {
+        "default": {},
+        "family ae": {"codec": {"family": "ae"}},
+        "family vae": {"codec": {"family": "vae"}},
+        "backbone transformer": {"codec": {"backbone": "transformer"}},
+        "discriminator fc": {"discriminator": {"kind": "fc"}},
+        "discriminator sees the original": {"discriminator": {"sees_original": True}},
+        "l1": {"objective": {"reconstruction": "l1"}},
+        "l2": {"objective": {"reconstruction": "l2"}},
+        "no frame difference": {"objective": {"difference_weight": 0.0}},
+        "wavelet": {"objective": {"wavelet_weight": 0.5}},
+        "no features": {"objective": {"feature_weight": 0.0}},
+        "1x8x8": {"codec": {"temporal_stride": 1}},
+        "4 channels": {"codec": {"latent_channels": 4}},
+        "16 channels": {"codec": {"latent_channels": 16}},
+        "32 channels": {"codec": {"latent_channels": 32}},
+    }
+    store = bench.store("actions_lab", ("actions_lab",), 64)
+    for what, change in changes.items():
+        config = from_mapping(Config, {**base, **{key: {**base[key], **part} for key, part in change.items()}}, what)
+        yield {"change": what, **asdict(train_ours(config, store, bench.budget_s))}
+
+
+RUNS: dict[str, Callable[[Bench], Iterator[dict[str, Any]]]] = {
+    "efficiency": efficiency, "speed": speed, "quality": quality, "starter": starter, "ablation": ablation,
+}  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; what is measured at the end is spread over columns."""
+    flat = [{**{k: v for k, v in row.items() if k not in ("final", "curve")}, **row.get("final", {})} for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for row in flat:
+        cells = (row.get(name, "") for name in names)
+        shown = (f"{cell:.3g}" if isinstance(cell, float) and abs(cell) < 10 else f"{cell:.1f}"
+                 if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells)  # fmt: skip
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("footage", type=Path)
+    parser.add_argument("--budget", default="10m", help="of each training")
+    parser.add_argument("--work", type=Path, required=True, help="prepared footage is kept there")
+    parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--widths", type=int, default=3, help="how many are tried of each peer")
+    parser.add_argument("--threads", type=int, default=0, help="0 takes torch's own choice; the same for all")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one case of the part speed")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    bench, day = Bench(given), datetime.now(UTC).strftime("%Y-%m-%d")
+    given.results.mkdir(parents=True, exist_ok=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    place = given.results / f"{day}-codec-peers"
+    told = {"date": day, "hardware": hardware(), "commit": commit.stdout.strip(), "budget": given.budget}
+    kept = json.loads(place.with_suffix(".json").read_text()) if place.with_suffix(".json").exists() else {}
+    parts: dict[str, list[dict[str, Any]]] = dict(kept.get("parts", {})) if kept.get("budget") == given.budget else {}
+    for name in given.only.split(","):
+        if name in parts:
+            continue
+        rows: list[dict[str, Any]] = []
+        for row in RUNS[name](bench):
+            rows.append(row)
+            print(name, json.dumps(row), flush=True)
+        parts[name] = rows
+        atomic_write_text(place.with_suffix(".json"), json.dumps({**told, "parts": parts}, indent=1) + "\n")
+        text = [f"# The codec and its peers, {day}", "", ", ".join(f"{key}: {value}" for key, value in told.items())]
+        for part, found in parts.items():
+            text += ["", f"## {part}", "", (RUNS[part].__doc__ or "").strip(), "", table(found)]
+        atomic_write_text(place.with_suffix(".md"), "\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""How fast a codec trains, encodes and decodes: operations per second against the machine's best, frames per second.
+
+Peak memory is that of a process of its own: `python benchmarks/codec_speed.py NAME WIDTH T,S,C SIDE` measures one case.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peer_models import Layout, Peer, parameters_of
+from torch.utils.flop_counter import FlopCounterMode
+
+from autoreel.config import PRESETS, CodecConfig, Config
+from autoreel.models.codec import Codec
+from autoreel.models.compute import autocast, matrix_dtype
+from autoreel.training.codec_stage import CodecStage
+from autoreel.training.measure import NoiseFootage
+
+CPU = torch.device("cpu")
+FRAMES = 17
+DENSE = ((64, 32), (128, 32), (256, 16), (256, 32), (512, 16))  # channels and side of the convolutions that are tried
+
+
+def best_dense_flops(repeats: int = 4) -> float:
+    """Operations per second of this machine's best dense convolution, forward and backward."""
+    best = 0.0
+    for channels, side in DENSE:
+        x = torch.randn(16, channels, side, side).to(memory_format=torch.channels_last).requires_grad_()
+        weight = torch.randn(channels, channels, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
+        for _ in range(repeats):
+            began = time.perf_counter()
+            with autocast(CPU, matrix_dtype(CPU)):
+                F.conv2d(x, weight, padding=1).float().sum().backward()
+            took = time.perf_counter() - began
+            best = max(best, 3 * 2 * 16 * side * side * channels * channels * 9 / took)
+    return best
+
+
+def training_efficiency(config: Config, peak: float) -> dict[str, float]:
+    """Operations per second of whole training steps, and as a share of the best convolution's, in both parts.
+
+    Matrix products and convolutions are counted, the optimizer's among them; what else is done counts as nothing.
+    """
+    found = {}
+    for part, progress in (("reconstruction", 0.0), ("adversarial", 1.0)):
+        stage = CodecStage(config, NoiseFootage(config), CPU, fit=False)
+        stage.step(0, progress)
+        with FlopCounterMode(display=False) as counter:
+            stage.step(1, progress)
+        times = []
+        for step in range(2, 5):
+            began = time.perf_counter()
+            stage.step(step, progress)
+            times.append(time.perf_counter() - began)
+        rate = counter.get_total_flops() / min(times)
+        found |= {f"{part}_gflops": rate / 1e9, f"{part}_share": rate / peak, f"{part}_step_s": min(times)}
+    return found
+
+
+def build(name: str, width: int, layout: Layout) -> tuple[Any, Any, int]:
+    """A codec with random weights: its encoding, its decoding and its size."""
+    torch.manual_seed(0)
+    if name == "ours":
+        preset = PRESETS["tiny" if layout.spatial == 8 else "small"].codec
+        config = CodecConfig.model_validate({
+            **preset.model_dump(), "temporal_stride": layout.temporal, "latent_channels": layout.channels,
+        })  # fmt: skip
+        codec = Codec(config).eval()
+        return lambda video: codec.encode(video).mode(), codec.decode, parameters_of(codec)
+    peer = Peer(name, width, layout).eval()
+    return lambda video: peer.moments(video)[0], peer.decode, parameters_of(peer)
+
+
+@torch.no_grad()
+def one_case(name: str, width: int, layout: Layout, side: int) -> dict[str, float]:
+    """Frames per second of encoding and decoding at a size, and the peak memory of this process."""
+    encode, decode, parameters = build(name, width, layout)
+    video = torch.rand(1, 3, FRAMES, side, side) * 2 - 1
+    found: dict[str, float] = {"parameters": parameters}
+    with autocast(CPU, matrix_dtype(CPU)):
+        latent = encode(video).float()
+        for label, run, x in (("encode", encode, video), ("decode", decode, latent)):
+            times = []
+            for _ in range(2):
+                began = time.perf_counter()
+                run(x)
+                times.append(time.perf_counter() - began)
+                if times[-1] > 60:
+                    break
+            found[f"{label}_fps"] = FRAMES / min(times)
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
+
+
+def in_own_process(name: str, width: int, layout: Layout, side: int, limit_s: float) -> dict[str, float] | str:
+    """`one_case` in a process of its own; why not, when it does not end well or in time."""
+    strides = f"{layout.temporal},{layout.spatial},{layout.channels}"
+    command = [sys.executable, "-W", "ignore", str(Path(__file__)), name, str(width), strides, str(side)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return f"longer than {limit_s:.0f} s"
+    if done.returncode:
+        return "out of memory" if done.returncode < 0 else (done.stderr.strip().splitlines() or ["failed"])[-1][:120]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    given_name, given_width, given_strides, given_side = sys.argv[1:5]
+    print(json.dumps(one_case(
+        given_name, int(given_width), Layout(*map(int, given_strides.split(","))), int(given_side)
+    )))  # fmt: skip
