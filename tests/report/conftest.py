@@ -15,7 +15,7 @@ from autoreel.data.store import FootageStore
 from autoreel.evaluation import learning
 from autoreel.models.codec import Codec
 from autoreel.models.prior import Prior
-from autoreel.report import accuracy, efficiency
+from autoreel.report import accuracy, efficiency, evaluate, likeness
 from autoreel.runs import RunFolder
 from autoreel.runs.folder import StageState
 
@@ -54,6 +54,8 @@ def quick() -> Iterator[None]:
         patched.setattr(learning, "STEPS", 2)
         patched.setattr(accuracy, "ENCODINGS", 3)
         patched.setattr(efficiency, "MIN_TIMED_S", 0.02)
+        patched.setattr(evaluate, "MOST_TRAINED", 2)
+        patched.setattr(likeness, "SPLITS", 6)
         yield
 
 
