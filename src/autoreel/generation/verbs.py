@@ -29,7 +29,7 @@ from autoreel.generation.coding import FrameCodec, Known, shared
 from autoreel.generation.timeline import Timeline
 
 RETAKE_LEVEL = 0.8  # how much the prior makes anew of a known frame to show what it takes it for
-CARRIED_OVER = 6  # latent frames over which the difference fades
+CARRIED_OVER = 4  # latent frames over which the difference fades
 END_GROUPS = 3  # of a known end that are shown to the prior: two at a time, and the first is made anew
 PICTURES_AT_ONCE = 16
 
