@@ -14,7 +14,7 @@ from types import FrameType
 import cyclopts
 
 from autoreel import __version__
-from autoreel.commands import evaluate, export, film, learn, machine, verbs
+from autoreel.commands import evaluate, export, film, learn, machine, verbs, verify
 from autoreel.commands.notes import note
 from autoreel.errors import AutoreelError, ConfigError, StoppedError, UsageError, translate_os_error
 from autoreel.preflight import PreflightError
@@ -22,7 +22,7 @@ from autoreel.preflight import PreflightError
 GOES_ON = ("film", "train", "prepare", "compare")  # commands that keep what is done when they are stopped
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # in PyTorch's errors, which have no type of their own
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., int | None]] = {
     "film": film.film,
     "prepare": learn.prepare,
     "train": learn.train,
@@ -39,6 +39,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "evaluate": evaluate.evaluate,
     "compare": evaluate.compare,
+    "verify": verify.verify,
     "doctor": machine.doctor,
 }
 
@@ -62,7 +63,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         tokens: the arguments; None takes the process's own.
 
     Returns:
-        The exit code: 0, or that of the error, which is one clear line on the error stream.
+        The exit code: 0, what the command answers, or that of the error, one clear line on the error stream.
     """
     given, switches = _take_switches(list(sys.argv[1:] if tokens is None else tokens))
     try:
@@ -72,7 +73,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
                 from autoreel.media.jail import unsafe_no_jail
 
                 unsafe_no_jail()
-            app(given, exit_on_error=False, print_error=False, result_action="return_value")
+            code = app(given, exit_on_error=False, print_error=False, result_action="return_value")
     except _Ended as ended:
         with contextlib.suppress(OSError):  # the terminal may be gone, and nobody is left to tell
             _tell_stopped(given)
@@ -88,7 +89,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
             return 128 + signal.SIGINT  # as shells expect
         return _explain(error)
     note.end()
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _check_folder() -> None:

@@ -198,6 +198,15 @@ def check_kind(name: str) -> list[AutoreelError]:
     return []
 
 
+def check_signing(cert: Path | None, key: Path | None, out: Path) -> list[AutoreelError]:
+    """Certificate and key can sign a file of that ending."""
+    if cert is None and key is None:
+        return []
+    from autoreel.media import manifest
+
+    return manifest.check_signing(cert, key, out)
+
+
 def check_output(path: Path, endings: Sequence[str], inputs: Iterable[Path] = ()) -> list[AutoreelError]:
     """The name's ending is one that can be written, the folder takes files, and nothing that is read is replaced.
 

@@ -15,10 +15,13 @@ from autoreel.commands.options import (
     MaybeOut,
     Out,
     RunFolderPath,
+    SignCert,
+    SignKey,
     duration_s,
     film_length_s,
     parse_budget,
     parsed,
+    signing_of,
     wishes_of,
 )
 from autoreel.errors import AutoreelError, UsageError
@@ -55,6 +58,8 @@ def film(
     encoder: Encoder | None = None,
     quality: Quality | None = None,
     hardware: Annotated[bool, Parameter(negative="")] = False,
+    sign_cert: SignCert = None,
+    sign_key: SignKey = None,
 ) -> None:
     """Make a film: learn from footage, generate new shots, cut them to music. Or render a storyboard again.
 
@@ -87,12 +92,14 @@ def film(
         encoder: Beside a storyboard: of the pictures, where the ending takes several.
         quality: Beside a storyboard: of the pictures; good when left out.
         hardware: Beside a storyboard: encode on a graphics chip where one can.
+        sign_cert: Your certificate and those that signed it (PEM): the film gets a C2PA manifest (extra c2pa).
+        sign_key: The certificate's private key (PEM, without a password).
     """
     from autoreel import preflight
 
     given = _Given(encoder, quality, hardware, preview, None, to)
     if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
-        _film_again(footage[0], out, device, watermark, given._replace(from_=from_), {
+        _film_again(footage[0], out, device, watermark, (sign_cert, sign_key), given._replace(from_=from_), {
             "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
             "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
             "--codec": codec,
@@ -118,6 +125,7 @@ def film(
     problems += preflight.check_film(target, [*footage, *(path for path in (music, config) if path is not None)])
     problems += preflight.check_edited(target, run)
     problems += preflight.check_folder(run) if run is not None else []
+    problems += preflight.check_signing(sign_cert, sign_key, target)
     preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None and amount is not None  # or there would have been a problem
     from autoreel.film.commission import Commission, carry_out
@@ -125,7 +133,7 @@ def film(
     commission = Commission(
         sources=footage, out=target, run=run, length_s=length_s if length is not None else None, budget=amount,
         music=music, title=title, kind=kind, wishes=wishes_of(preset, config, fit, fps, None, from_, codec), seed=seed,
-        sample=sample, device=device, watermark=watermark,
+        sample=sample, device=device, watermark=watermark, signing=signing_of(sign_cert, sign_key),
     )  # fmt: skip
     made = carry_out(commission, report=note, bars=True)
     note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
@@ -184,8 +192,9 @@ class _Given(NamedTuple):
 
 
 def _film_again(
-    storyboard: Path, out: Path | None, device: Device, watermark: bool, delivery: _Given, others: Mapping[str, object]
-) -> None:
+    storyboard: Path, out: Path | None, device: Device, watermark: bool, signer: tuple[Path | None, Path | None],
+    delivery: _Given, others: Mapping[str, object],
+) -> None:  # fmt: skip
     """Render a storyboard; it says everything that the other options would."""
     from autoreel import preflight
 
@@ -205,15 +214,20 @@ def _film_again(
     from_s = parsed(problems, duration_s, delivery.from_) if delivery.from_ is not None else None
     to_s = parsed(problems, duration_s, delivery.to) if delivery.to is not None else None
     problems += preflight.check_storyboard(storyboard, target)
+    problems += preflight.check_signing(*signer, target)
     preflight.insist(problems + preflight.check_output(target, preflight.FILM_ENDINGS, [storyboard]))
     from autoreel.film.renderer import Delivery, render
     from autoreel.generation.clips import make_parent
 
     make_parent(target)
-    _tell(render(storyboard, None, target, report=note, device=device, watermark=watermark, delivery=Delivery(
+    signing = signing_of(*signer)
+    how = Delivery(
         codec=delivery.encoder or "auto", quality=delivery.quality or "good", hardware=delivery.hardware,
         preview=delivery.preview, from_s=from_s, to_s=to_s, shots_of=film_of(storyboard, preflight.FILM_ENDINGS),
-    )))  # fmt: skip
+    )  # fmt: skip
+    _tell(render(
+        storyboard, None, target, report=note, device=device, watermark=watermark, signing=signing, delivery=how
+    ))  # fmt: skip
 
 
 def _export(storyboard: Path, out: Path, device: Device, problems: list[AutoreelError]) -> None:

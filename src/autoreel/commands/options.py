@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from autoreel.errors import AutoreelError
 
 if TYPE_CHECKING:
+    from autoreel.media.manifest import Signing
     from autoreel.training.begin import Wishes
     from autoreel.training.budget import Budget
 
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 MaybeOut = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+SignCert = Annotated[Path | None, Parameter(name="--sign-cert")]
+SignKey = Annotated[Path | None, Parameter(name="--sign-key")]
 RunFolderPath = Annotated[Path | None, Parameter(name=["--run", "-r"])]
 Fit = Literal["crop", "letterbox"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -47,6 +50,13 @@ def film_length_s(text: str) -> float:
     length_s = duration_s(text)
     insist(check_film_length(length_s))
     return length_s
+
+
+def signing_of(cert: Path | None, key: Path | None) -> Signing | None:
+    """Whose signature is wanted; `preflight.check_signing` said before that both are there and fit."""
+    from autoreel.media.manifest import Signing
+
+    return Signing(cert, key) if cert is not None and key is not None else None
 
 
 def parse_budget(text: str) -> Budget:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from autoreel.commands.notes import note
-from autoreel.commands.options import Device, Out, duration_s, parsed
+from autoreel.commands.options import Device, Out, SignCert, SignKey, duration_s, parsed, signing_of
 from autoreel.errors import AutoreelError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Making:
         steps: Steps of the sampler for each latent frame; more is slower.
         device: Where to compute.
         watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
+        sign_cert: Your certificate and those that signed it (PEM): the clip gets a C2PA manifest (extra c2pa).
+        sign_key: The certificate's private key (PEM, without a password).
     """
 
     label: str | None = None
@@ -46,6 +48,24 @@ class Making:
     steps: int | None = None
     device: Device = "auto"
     watermark: bool = True
+    sign_cert: SignCert = None
+    sign_key: SignKey = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Marking:
+    """What a clip says of where it comes from, for verbs that leave nothing to chance.
+
+    Args:
+        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
+        sign_cert: Your certificate and those that signed it (PEM): the clip gets a C2PA manifest (extra c2pa).
+        sign_key: The certificate's private key (PEM, without a password).
+    """
+
+    watermark: bool = True
+    sign_cert: SignCert = None
+    sign_key: SignKey = None
 
 
 def generate(
@@ -199,7 +219,7 @@ def vary(
 
 def morph(
     run: Path, start: Path, end: Path, *, out: Out = Path("morph.mp4"), length: str = "4s", device: Device = "auto",
-    watermark: bool = True,
+    marking: Marking = Marking(),
 ) -> None:  # fmt: skip
     """Turn one clip or picture into another: a walk between their latents. Needs no prior.
 
@@ -210,21 +230,20 @@ def morph(
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
         length: Length of the result: 4s, 1m30s; clips that are shorter play there and back.
         device: Where to compute.
-        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
-    length_s = _checked(Making(), out, {"the start": start, "the end": end}, length)
+    length_s = _checked(marking, out, {"the start": start, "the end": end}, length)
     import numpy as np
 
     opened = _open(run, device)
     num_frames = _num_frames(length_s, opened)
     first, last = (np.concatenate(list(_read(path, opened, most=num_frames))) for path in (start, end))
     chunks = opened.morph_stream(first, last, num_frames)
-    _write([out], run, opened, (chunk[None] for chunk in chunks), "morph", num_frames, watermark)
+    _write([out], run, opened, (chunk[None] for chunk in chunks), "morph", num_frames, marking)
 
 
 def slow(
     run: Path, clip: Path, *, out: Out = Path("slow.mp4"), factor: float = 2.0, device: Device = "auto",
-    watermark: bool = True,
+    marking: Marking = Marking(),
 ) -> None:  # fmt: skip
     """Show a clip in slow motion: its latents resampled in time. Needs no prior.
 
@@ -234,14 +253,13 @@ def slow(
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
         factor: How many times as long, 1 to 64.
         device: Where to compute.
-        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
     wrong = None if 1 <= factor <= 64 else UsageError(f"--factor {factor:g}: it must lie between 1 and 64")
-    _checked(Making(), out, {"the clip": clip}, None, wrong)
+    _checked(marking, out, {"the clip": clip}, None, wrong)
     opened = _open(run, device)
     expected = max(1, round(_expected(clip, opened) * factor))
     chunks = opened.slow_stream(_read(clip, opened), factor)
-    _write([out], run, opened, (chunk[None] for chunk in chunks), "slow", expected, watermark)
+    _write([out], run, opened, (chunk[None] for chunk in chunks), "slow", expected, marking)
 
 
 def rebuild(
@@ -251,7 +269,7 @@ def rebuild(
     out: Out = Path("rebuilt.mp4"),
     own_size: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
-    watermark: bool = True,
+    marking: Marking = Marking(),
 ) -> None:
     """Encode a clip and decode it again: the compression itself.
 
@@ -261,34 +279,35 @@ def rebuild(
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
         own_size: Keep the size of the clip instead of the model's.
         device: Where to compute.
-        watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
     """
-    _checked(Making(), out, {"the clip": clip}, None)
+    _checked(marking, out, {"the clip": clip}, None)
     opened = _open(run, device)
     size = _size_of(clip) if own_size else opened.size
     chunks = opened.rebuild_stream(_read(clip, opened, size), size)
-    _write([out], run, opened, (c[None] for c in chunks), "rebuild", _expected(clip, opened), watermark, size)
+    _write([out], run, opened, (c[None] for c in chunks), "rebuild", _expected(clip, opened), marking, size)
 
 
 # --- what they share
 
 
 def _checked(
-    making: Making, out: Path, given: dict[str, Path], length: str | None, wrong: AutoreelError | None = None
+    making: Making | Marking, out: Path, given: dict[str, Path], length: str | None, wrong: AutoreelError | None = None
 ) -> float | None:
     """The length in seconds, after everything that can be wrong was said at once."""
     from autoreel import preflight
 
     problems: list[AutoreelError] = [wrong] if wrong is not None else []
-    if making.count < 1:
-        problems.append(UsageError(f"--count {making.count}: at least one clip is needed"))
+    count = making.count if isinstance(making, Making) else 1
+    if count < 1:
+        problems.append(UsageError(f"--count {count}: at least one clip is needed"))
     for what, path in given.items():
         problems += preflight.check_input(path, what)
-    for path in _paths(out, making.count):
+    for path in _paths(out, count):
         found = preflight.check_output(path, preflight.CLIP_ENDINGS, given.values())
         problems += found
         if found:
             break
+    problems += preflight.check_signing(making.sign_cert, making.sign_key, out)
     length_s = None if length is None else parsed(problems, duration_s, length)
     preflight.insist(problems)
     return length_s
@@ -355,7 +374,7 @@ def _make(
         some = paths[first : first + SIDE_BY_SIDE]
         seeds = [making.seed + first + i for i in range(len(some))]
         takes = make(opened.takes([making.label] * len(some), seeds, options))
-        meters = _write(some, run, opened, takes, verb, num_frames, making.watermark)
+        meters = _write(some, run, opened, takes, verb, num_frames, making, seed=seeds[0])
         for path, seed, meter in zip(some, seeds, meters, strict=True):
             drift = drift_of(meter.seconds(), look)
             made: dict[str, Any] = {"verb": verb, "run": str(run), "label": making.label, "seed": seed}
@@ -366,22 +385,32 @@ def _make(
 
 def _write(
     paths: Sequence[Path], run: Path, opened: Run, takes: Iterable[Frames], verb: str, num_frames: int,
-    watermark: bool, size: tuple[int, int] | None = None,
+    marking: Making | Marking, size: tuple[int, int] | None = None, seed: int | None = None,
 ) -> list[Meter]:  # fmt: skip
-    """Write the takes, marked or not, and say where they are."""
+    """Write the takes with what they say of where they come from, and tell where they are."""
     from autoreel.film.provenance import hash_of_folder
     from autoreel.generation.clips import write_clips
     from autoreel.media.watermark import Watermark, run_id
     from autoreel.training.progress import display
 
     size = size or opened.size
-    marker = Watermark(size, opened.rate, run_id(hash_of_folder(run))) if watermark else None
+    identity = run_id(hash_of_folder(run))
+    marker = Watermark(size, opened.rate, identity) if marking.watermark else None
+    label = marking.label if isinstance(marking, Making) else None
+    details = {"verb": verb, "label": label, "seed": seed, "run": f"{identity:06x}"}
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     with display(None) as shown:
         told = partial(shown.update, name)
         meters = write_clips(
-            paths, takes, verb=verb, size=size, rate=opened.rate, num_frames=num_frames, report=told, watermark=marker
-        )
-    for path in paths:
+            paths, takes, verb=verb, size=size, rate=opened.rate, num_frames=num_frames, report=told, watermark=marker,
+            details=details,
+        )  # fmt: skip
+    signing = signing_of(marking.sign_cert, marking.sign_key)
+    for place, path in enumerate(paths):
+        if signing is not None:
+            from autoreel.media.manifest import sign
+
+            kind = "rebuilt" if verb in ("rebuild", "morph", "slow") else "generated"
+            sign(path, signing, kind=kind, details=details | ({} if seed is None else {"seed": seed + place}))
         print(path)
     return meters

@@ -13,6 +13,7 @@ from autoreel.errors import UsageError
 from autoreel.film.document import beside
 from autoreel.film.make import DEFAULT_LENGTH_S, MadeFilm, make_film
 from autoreel.generation.clips import make_parent
+from autoreel.media.manifest import Signing
 from autoreel.runs import RunFolder
 from autoreel.training.begin import Wishes, open_run, prepare_into
 from autoreel.training.budget import Budget
@@ -38,6 +39,7 @@ class Commission:
         sample: learn from footage that the program renders itself.
         device: "auto", "cpu" or "cuda".
         watermark: mark what the model made.
+        signing: the signature that the film's C2PA manifest gets.
     """
 
     sources: tuple[Path, ...]
@@ -53,6 +55,7 @@ class Commission:
     sample: bool = False
     device: str = "auto"
     watermark: bool = True
+    signing: Signing | None = None
 
     @property
     def run_path(self) -> Path:
@@ -94,7 +97,7 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
         Run.open(folder.root, device=commission.device), folder.root, commission.out, music=music,
         length_s=commission.length_s, title=commission.title, kind=commission.kind,
         seed=commission.seed, default_seed=training_seed, device=commission.device,
-        watermark=commission.watermark, report=say,
+        watermark=commission.watermark, signing=commission.signing, report=say,
     )  # fmt: skip
 
 

@@ -43,12 +43,16 @@ def load_storyboard(path: Path) -> Storyboard:
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
-    storyboard: Mapping[str, Any] = _read_record(path)["storyboard"]
+    storyboard: Mapping[str, Any] = read_record(path)["storyboard"]
     return storyboard
 
 
-def _read_record(path: Path) -> Mapping[str, Any]:
-    """The record of a film, with a storyboard in it that may be wrong."""
+def read_record(path: Path) -> Mapping[str, Any]:
+    """The record of a film, with a storyboard in it that may be wrong.
+
+    Raises:
+        ConfigError: absent, not readable, or not such a record.
+    """
     try:
         record = json.loads(read_bounded(path, 16 * MAX_CONFIG_BYTES))
     except FileNotFoundError:
@@ -83,7 +87,7 @@ def film_of(path: Path, endings: Sequence[str]) -> Path:
     """
     if path.suffix.lower() == ".json":
         try:
-            named = Path(str(_read_record(path).get("film", ""))).name
+            named = Path(str(read_record(path).get("film", ""))).name
         except ConfigError:  # told when the storyboard in it is read
             named = ""
         return path.with_name(named) if Path(named).suffix.lower() in endings else path.with_suffix(".mp4")
@@ -94,7 +98,7 @@ def film_of(path: Path, endings: Sequence[str]) -> Path:
 def is_record(path: Path, film: str | None = None) -> bool:
     """Whether a file is the record of a film: of any, or of the one of that name."""
     try:
-        record = _read_record(path)
+        record = read_record(path)
         return "record" in record and film in (None, record.get("film"))
     except ConfigError:
         return False

@@ -20,6 +20,7 @@ from autoreel.film.provenance import hash_of_folder
 from autoreel.film.renderer import FilmResult, Report, read_beats, render
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
 from autoreel.film.takes import Takes, choose_takes
+from autoreel.media.manifest import Signing
 
 DEFAULT_LENGTH_S = 60.0
 DEFAULT_KIND = "plain"
@@ -49,6 +50,7 @@ def make_film(
     kind: str = DEFAULT_KIND,
     device: str = "auto",
     watermark: bool = True,
+    signing: Signing | None = None,
     report: Report | None = None,
 ) -> MadeFilm:
     """Write a storyboard and render it. One that somebody edited is rendered as it stands.
@@ -65,6 +67,7 @@ def make_film(
         kind: of film: one of `kinds.known_kinds()`, or a person's own file.
         device: for the run that an edited storyboard names, where that is another.
         watermark: mark what the model made.
+        signing: the signature that its C2PA manifest gets.
         report: told in single lines what happens.
 
     Raises:
@@ -80,19 +83,22 @@ def make_film(
         if report is not None:
             others = [f"--kind {kind}"] * (kind != DEFAULT_KIND) + [f"--seed {seed}"] * (seed is not None)
             report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run, others))
-        made = render(path, run if is_own else None, out, report=report, device=device, watermark=watermark)
+        made = render(
+            path, run if is_own else None, out, report=report, device=device, watermark=watermark, signing=signing
+        )
         return MadeFilm(made, path)
     length_s, seed = DEFAULT_LENGTH_S if length_s is None else length_s, default_seed if seed is None else seed
     wishes = _digest_of_wishes(run, run_path, music, length_s, title, seed, kind)
     if wishes is not None and written_for(path) == wishes:  # an earlier call was stopped after this, or was not
         if report is not None:
             report(f"storyboard: {path.name} is the one for these wishes already")
-        return MadeFilm(render(path, run, out, report=report, watermark=watermark), path)
+        return MadeFilm(render(path, run, out, report=report, watermark=watermark, signing=signing), path)
     board, takes = _compose(
         run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report
     )
     written = _written(board, path, report, wishes)
-    return MadeFilm(render(written, run, out, report=report, takes=takes, watermark=watermark), written)
+    made = render(written, run, out, report=report, takes=takes, watermark=watermark, signing=signing)
+    return MadeFilm(made, written)
 
 
 def _digest_of_wishes(

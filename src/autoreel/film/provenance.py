@@ -33,6 +33,8 @@ NOTICE = {
 def kind_of_film(storyboard: Storyboard) -> str:
     """`generated`, `rebuilt`, `mixed` or `original`."""
     kinds = {KIND_OF_VERB[shot.verb] for shot in storyboard.shots} - {"plain"}
+    ways = {shot.transition.kind for shot in storyboard.shots if shot.transition is not None}
+    kinds |= {KIND_OF_VERB[way] for way in ways.intersection(LATENT_TRANSITIONS)}
     if kinds <= {"original"}:
         return "original"
     return kinds.pop() if len(kinds) == 1 else "mixed"
@@ -70,17 +72,54 @@ def hash_of_folder(path: Path) -> str | None:
     return "+".join([*(weights[name].sha256 or "" for name in sorted(weights)), settings[:16]])
 
 
+def kinds_seen(layout: Layout) -> list[frozenset[str]]:
+    """What each frame of a film shows: `generated`, `rebuilt`, `original`, `plain`; several where shots meet.
+
+    A transition that the model paints counts as what the model made of it, beside both shots.
+    """
+    seen: list[set[str]] = [set() for _ in range(layout.num_frames)]
+    for placed in layout.placed:
+        spans = [(KIND_OF_VERB[placed.shot.verb], placed.start, placed.num_frames)]
+        if placed.into is not None and placed.into.kind in LATENT_TRANSITIONS:
+            begin = placed.first - placed.into_frames // 2
+            spans.append((KIND_OF_VERB[placed.into.kind], begin, placed.into_frames))
+        for kind, begin, length in spans:
+            for frame in range(max(0, begin), min(layout.num_frames, begin + length)):
+                seen[frame].add(kind)
+    return [frozenset(kinds) for kinds in seen]
+
+
 def shows_model(layout: Layout) -> list[bool]:
     """Whether something that a model made is seen, for each frame of a film; these carry the mark."""
-    seen = [False] * layout.num_frames
-    for placed in layout.placed:
-        spans = [(placed.start, placed.num_frames)] if KIND_OF_VERB[placed.shot.verb] in MADE_BY_MODEL else []
-        if placed.into is not None and placed.into.kind in LATENT_TRANSITIONS:
-            spans.append((placed.first - placed.into_frames // 2, placed.into_frames))
-        for begin, length in spans:
-            for frame in range(max(0, begin), min(layout.num_frames, begin + length)):
-                seen[frame] = True
-    return seen
+    return [not kinds.isdisjoint(MADE_BY_MODEL) for kinds in kinds_seen(layout)]
+
+
+def timeline(layout: Layout) -> list[dict[str, Any]]:
+    """`kinds_seen` as spans without gaps or overlaps."""
+    spans: list[dict[str, Any]] = []
+    for frame, kinds in enumerate(kinds_seen(layout)):
+        if not spans or spans[-1]["kinds"] != sorted(kinds):
+            spans.append({"start_s": _seconds(frame, layout), "end_s": 0.0, "kinds": sorted(kinds)})
+        spans[-1]["end_s"] = _seconds(frame + 1, layout)
+    return spans
+
+
+def statement(storyboard: Storyboard, layout: Layout, run_hash: str | None) -> dict[str, Any]:
+    """What a signed manifest says besides the kind of film: short, and with nothing of the person's own."""
+    seeds = [shot.seed for shot in storyboard.shots if shot.seed is not None]
+    return {"run_hash": run_hash, "timeline": timeline(layout), "seeds": seeds, "versions": versions()}
+
+
+def digest(film: Path) -> str | None:
+    """The SHA-256 of a film's file; None for a folder of pictures.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not film.is_file():
+        return None
+    with film.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_marked(record: Path) -> bool:
@@ -106,6 +145,7 @@ def record(
     return {
         "record": RECORD_VERSION,
         "film": film.name,
+        "sha256": digest(film),
         "ai_generated": kind_of_film(storyboard) != "original",
         "notice": NOTICE[kind_of_film(storyboard)],
         "num_frames": layout.num_frames,
@@ -114,6 +154,7 @@ def record(
         "run_hash": run_hash,
         "watermark": {"version": watermark.VERSION, "run_id": watermark.run_id(run_hash)} if is_marked else None,
         "versions": versions(),
+        "timeline": timeline(layout),
         "spans": [_span(placed, layout) for placed in layout.placed],
         "storyboard": plain_values(storyboard, path.absolute().parent),
     }
@@ -163,6 +204,10 @@ def _span(placed: Placed, layout: Layout) -> dict[str, Any]:
         "shot": placed.number,
         "kind": KIND_OF_VERB[placed.shot.verb],
         "verb": placed.shot.verb,
-        "start_s": round(float(placed.start / layout.rate), 6),
-        "end_s": round(float((placed.start + placed.num_frames) / layout.rate), 6),
+        "start_s": _seconds(placed.start, layout),
+        "end_s": _seconds(placed.start + placed.num_frames, layout),
     }
+
+
+def _seconds(frame: int, layout: Layout) -> float:
+    return round(float(frame / layout.rate), 6)

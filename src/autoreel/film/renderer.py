@@ -36,6 +36,7 @@ from autoreel.film.takes import Takes
 from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
 from autoreel.media.encoders import Codec, Quality
+from autoreel.media.manifest import Signing, sign
 from autoreel.media.sound import fit
 from autoreel.media.watermark import Watermark, run_id
 
@@ -115,6 +116,7 @@ def render(
     device: str = "auto",
     takes: Takes | None = None,
     watermark: bool = True,
+    signing: Signing | None = None,
     delivery: Delivery | None = None,
 ) -> FilmResult:
     """Render a film.
@@ -129,6 +131,7 @@ def render(
         takes: new footage that was sketched with this run and need only be painted.
         watermark: mark the frames in which something is seen that a model made; a film whose record is given is marked
             as it was.
+        signing: the signature that its C2PA manifest gets; None makes no manifest.
         delivery: how the file is written, and whether it is all of the film; None for the usual.
 
     Returns:
@@ -188,6 +191,9 @@ def render(
     is_whole = (first, last) == (0, layout.num_frames)
     if is_whole and not delivery.preview and delivery.shots_of in (None, out):
         cache.remove_unused()
+    if signing is not None:
+        details = provenance.statement(board, layout, run_hash)
+        sign(out, signing, kind=provenance.kind_of_film(board), details=details)
     wall_s = time.monotonic() - started_s
     record = beside(out, ".json")
     values = provenance.record(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
+from autoreel import __version__
 from autoreel.clip import Frames
 from autoreel.errors import OutputError, UsageError, translate_os_error
 from autoreel.generation.drift import Meter
@@ -37,6 +39,7 @@ def write_clips(
     num_frames: int,
     report: Callable[[float, str], None],
     watermark: Watermark | None = None,
+    details: Mapping[str, str | int | None] | None = None,
 ) -> list[Meter]:
     """Write takes to files while they are made.
 
@@ -49,6 +52,7 @@ def write_clips(
         num_frames: how many will come of each, for the progress.
         report: told the share that is done, in [0, 1], and the same in words.
         watermark: that marks them; None leaves them as they are.
+        details: of how they were made, said in the metadata; what is None is left out. A seed is that of the first.
 
     Returns:
         What each looks like, second by second.
@@ -60,19 +64,26 @@ def write_clips(
     meters = [Meter(rate) for _ in paths]
     with ExitStack() as stack:
         writers = []
-        for path in paths:
+        for place, path in enumerate(paths):
             make_parent(path)
-            writers.append(
-                stack.enter_context(VideoWriter(path, size=size, rate=rate, metadata={"comment": NOTICES[verb]}))
-            )
+            metadata = {"comment": NOTICES[verb] + _told(details or {}, place)}
+            writers.append(stack.enter_context(VideoWriter(path, size=size, rate=rate, metadata=metadata)))
+        markers = [copy.copy(watermark) for _ in paths]  # each follows the light of its own take
         for chunk in chunks:
-            for writer, meter, take in zip(writers, meters, chunk, strict=True):
+            for writer, marker, meter, take in zip(writers, markers, meters, chunk, strict=True):
                 meter.add(take)
                 for number, frame in enumerate(take, start=done):
-                    writer.write(frame if watermark is None else watermark.mark(frame, number))
+                    writer.write(frame if marker is None else marker.mark(frame, number))
             done += chunk.shape[1]
             report(min(1.0, done / num_frames), f"{done} of {num_frames} frames")
     return meters
+
+
+def _told(details: Mapping[str, str | int | None], place: int) -> str:
+    """` [verb generate, seed 3, ...]` of the take at a place."""
+    told = {key: value + place if key == "seed" and isinstance(value, int) else value for key, value in details.items()}
+    words = [f"{key} {value}" for key, value in told.items() if value is not None]
+    return f" [{', '.join([*words, f'autoreel {__version__}'])}]" if words else ""
 
 
 def what_would_be_lost(path: Path, inputs: Iterable[Path]) -> list[OutputError]:

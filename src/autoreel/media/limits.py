@@ -25,6 +25,11 @@ CODECS = (
 )
 
 
+# What is read of a file's metadata. A letter can take 12 bytes on its way, and all of it must fit into one message.
+TEXTS = ("comment", "description", "title", "artist", "copyright", "date", "encoder")
+MAX_TEXT = 600
+
+
 class PassingError(MediaError):
     """The disk failed or the time was up: that may not be the file's fault, and another try may go well."""
 

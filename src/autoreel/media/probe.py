@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from autoreel.errors import MediaError
 from autoreel.media import jail
-from autoreel.media.limits import Limits
+from autoreel.media.limits import MAX_TEXT, TEXTS, Limits
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class MediaInfo:
         rotation_deg: the clockwise turn that showing it takes.
         has_sound: a stream of sound with a known codec.
         sound_rate_hz, channels: of that sound.
+        texts: what it says of itself: comment, description, title and the like, 600 letters of each at most.
     """
 
     container: str
@@ -38,6 +40,7 @@ class MediaInfo:
     has_sound: bool
     sound_rate_hz: int | None
     channels: int | None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_video(self) -> bool:
@@ -80,6 +83,7 @@ def _checked(found: dict[str, Any], path: str | os.PathLike[str]) -> MediaInfo:
             has_sound=bool(found["has_sound"]),
             sound_rate_hz=None if found["sound_rate_hz"] is None else int(found["sound_rate_hz"]),
             channels=None if found["channels"] is None else int(found["channels"]),
+            texts={key: str(found["texts"][key])[:MAX_TEXT] for key in TEXTS if key in found["texts"]},
         )
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise MediaError(f"{jail.show(path)}: its decoder was taken over or broke down") from error

@@ -21,7 +21,7 @@ import av.video.stream
 
 from autoreel.errors import MediaError
 from autoreel.media.geometry import Orientation, display_size, orientation_of, sane_aspect
-from autoreel.media.limits import CODECS, CONTAINERS, Limits, PassingError
+from autoreel.media.limits import CODECS, CONTAINERS, MAX_TEXT, TEXTS, Limits, PassingError
 
 # What escapes PyAV on damaged files, beside its own errors: missing streams and codec contexts (IndexError,
 # AttributeError, TypeError), text that is not UTF-8, sizes that cannot be allocated, times that overflow.
@@ -219,6 +219,7 @@ def inspect(descriptor: int, limits: Limits) -> dict[str, Any]:
             "sound_rate_hz": int(sound.codec_context.sample_rate or 0) if sound is not None else None,
             "channels": int(sound.codec_context.channels or 0) if sound is not None else None,
             "duration_s": _duration_s(container, None),
+            "texts": _texts(container.metadata),
             "codec": None, "width": 0, "height": 0, "rate": None, "rotation_deg": 0,
         }  # fmt: skip
         try:
@@ -238,6 +239,12 @@ def inspect(descriptor: int, limits: Limits) -> dict[str, Any]:
             rate=[rate.numerator, rate.denominator] if rate else None, duration_s=_duration_s(container, stream),
         )  # fmt: skip
         return found
+
+
+def _texts(metadata: dict[str, str]) -> dict[str, str]:
+    """What a file says of itself, as far as it is of use and fits into a message."""
+    said = {str(key).lower(): str(value)[:MAX_TEXT] for key, value in metadata.items()}
+    return {key: said[key] for key in TEXTS if key in said}
 
 
 def check_pixels(frame: av.VideoFrame, limits: Limits) -> None:

@@ -154,7 +154,8 @@ def _eighths(chunks: Iterable[FrameChunk]) -> Iterator[Eighth]:
     """Pictures summed over eighths of a second, in a row without gaps."""
     at, total, count, first_s = 0, np.zeros((GRID, GRID), np.float32), 0, None
     for chunk in chunks:
-        lights = chunk.frames @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+        colours = chunk.frames.reshape(-1, 3).astype(np.float32)
+        lights = (colours @ np.array([0.2126, 0.7152, 0.0722], np.float32)).reshape(chunk.frames.shape[:3])
         for light, pts_s in zip(lights, chunk.pts_s, strict=True):
             first_s = float(pts_s) if first_s is None else first_s
             eighth = math.floor((float(pts_s) - first_s) * EIGHTHS + 1e-4)
