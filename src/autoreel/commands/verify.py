@@ -12,7 +12,7 @@ def verify(
     file: Path,
     *,
     record: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Tell where a film comes from: metadata, record, invisible mark, manifest.
 
@@ -22,18 +22,18 @@ def verify(
     Args:
         file: A film, a clip, or a folder of PNG files.
         record: The record of the film; the .json file beside it when left out.
-        as_json: Everything that was found, as JSON.
+        json: Everything that was found, as JSON.
     """
     from autoreel import preflight
 
     preflight.insist([] if file.is_dir() else preflight.check_input(file, "the film"))
-    import json
+    from json import dumps
 
     from autoreel.film import verify as look
 
     found = look.verify(file, record)
-    if as_json:
-        print(json.dumps(found.as_dict(), indent=1, ensure_ascii=False))
+    if json:
+        print(dumps(found.as_dict(), indent=1, ensure_ascii=False))
     else:
         for line in look.lines(found):
             print(line)
