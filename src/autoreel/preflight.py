@@ -84,14 +84,16 @@ def check_music(path: Path, length_s: float | None) -> list[AutoreelError]:
     problems = check_input(path, "music")
     if problems:
         return problems
-    from autoreel.media.decode import read_sound
+    from autoreel.media.decode import sound_blocks
     from autoreel.media.probe import probe
 
     try:
         if not probe(path).has_sound:
             return [MediaError(f"{path}: no sound in it; give a file with music, such as song.mp3")]
-        if length_s is not None:
-            read_sound(path, sample_rate_hz=CHECK_RATE_HZ, channels=1, end_s=min(length_s, LONGEST_FILM_S))
+        # Decoded as far as the film will use it, block by block: an hour of music is not held.
+        used_s = min(length_s, LONGEST_FILM_S) if length_s is not None else 0.0
+        if used_s and not sum(len(block) for block in sound_blocks(path, CHECK_RATE_HZ, 1, end_s=used_s)):
+            return [MediaError(f"{path}: no sound could be decoded from it; give another file")]
     except AutoreelError as error:
         return [error]
     return []

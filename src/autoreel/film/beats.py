@@ -107,13 +107,15 @@ def _onset_strength(mono: NDArray[np.float32], rate_hz: int) -> tuple[Floats, Fl
         return np.zeros(count), np.zeros(count)
     window = np.hanning(width).astype(np.float32)
     bands = _bands(width, rate_hz)
-    padded = np.concatenate([np.zeros(width // 2, np.float32), mono, np.zeros(width, np.float32)])
-    loudest = max(float(np.abs(mono).max()) ** 2, 1e-8)
+    loudest = max(float(mono.max()) ** 2, float(mono.min()) ** 2, 1e-8)
     rises = np.zeros((count, NUM_BANDS))
     last: Floats | None = None
     for start in range(0, count, 1024):  # by chunks: an hour of music must not become one spectrogram
         at = np.round(np.arange(start, min(start + 1024, count)) * hop).astype(int)
-        pieces = padded[at[:, None] + np.arange(width)] * window
+        first, end = at[0] - width // 2, at[-1] + width
+        part = mono[max(0, first) : end]
+        part = np.pad(part, (max(0, -first), max(0, end - max(0, first) - len(part))))
+        pieces = part[at[:, None] - at[0] + np.arange(width)] * window
         power = np.abs(np.fft.rfft(pieces, axis=1)) ** 2 @ bands
         level = np.log10(FLOOR + power / (width * loudest))
         spread = np.maximum(level, np.maximum(np.roll(level, 1, axis=1), np.roll(level, -1, axis=1)))
@@ -220,7 +222,8 @@ def _on_the_accent(
     Onsets are told by how much the level rises, whatever the level: a soft note between two beats counts as much.
     """
     hop = max(1, round(rate_hz * HOP_S))
-    power = (mono[: len(mono) // hop * hop].astype(np.float64) ** 2).reshape(-1, hop).mean(axis=1)
+    pieces = mono[: len(mono) // hop * hop].reshape(-1, hop)
+    power = np.einsum("ij,ij->i", pieces, pieces, dtype=np.float64) / hop
 
     def near(values: Floats, at: Floats) -> float:
         around = np.clip(np.round(at)[:, None].astype(int) + np.arange(-3, 4), 0, len(values) - 1)
