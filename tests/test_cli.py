@@ -110,7 +110,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["prepare", "-o", "store"], 2, "give a folder of footage"),
         (["prepare", "absent-folder", "-o", "store"], 3, "no such file or folder"),
         (["train", "--run", "new-run"], 2, "give a folder of footage"),
-        (["train", "x", "--run", "r", "--steps", "9", "--budget", "1m"], 2, "--steps and --budget both say how long"),
+        (["train", "--run", "new-run", "--steps", "9", "--budget", "1m"], 2, "--steps and --budget both say how long"),
         (["generate", "absent-run"], 5, "absent-run does not exist"),
         (["generate", "absent-run", "--count", "0"], 2, "--count 0"),
         (["animate", "absent-run", "absent.png"], 4, "absent.png: no such file (the picture)"),
