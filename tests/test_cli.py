@@ -110,7 +110,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["prepare", "-o", "store"], 2, "give a folder of footage"),
         (["prepare", "absent-folder", "-o", "store"], 3, "no such file or folder"),
         (["train", "--run", "new-run"], 2, "give a folder of footage"),
-        (["train", "--run", "new-run", "--steps", "9", "--budget", "1m"], 2, "--steps and --budget both say how long"),
         (["generate", "absent-run"], 5, "absent-run does not exist"),
         (["generate", "absent-run", "--count", "0"], 2, "--count 0"),
         (["animate", "absent-run", "absent.png"], 4, "absent.png: no such file (the picture)"),
@@ -378,3 +377,12 @@ def test_a_count_stays_in_its_line_on_a_terminal(
     note.end()
     note.end()
     assert capsys.readouterr().err == f"{lines[0]}\n"
+
+
+def test_steps_beside_a_budget_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--run", "new-run", "--steps", "9", "--budget", "1m"]) == 2
+    assert any("--steps and --budget both say how long to train" in line for line in told(capsys))
+    assert not (tmp_path / "new-run").exists()

@@ -1,6 +1,6 @@
 """Effects and transitions: one table each for words and pictures; and what they do to a frame."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,10 +11,13 @@ from autoreel.film.effects import EFFECTS, ColorEffect, Effect, GrainEffect, Sep
 from autoreel.film.filters import FILTERS, Span, make_filters
 from autoreel.film.storyboard import LATENT_TRANSITIONS, TransitionKind
 from autoreel.film.transitions import MIXES, mix, to_color
+from autoreel.media.encode import VideoWriter
 
 SIZE = (48, 64)
 SPAN = Span(20, SIZE, seed=3)
-STILL = ("reverse", "speed")  # done in time, not to pictures
+STILL = ("reverse", "speed", "ramp", "freeze", "smooth")  # done in time, not to pictures
+NEUTRAL = ("color", "curves", "balance")  # without settings they change nothing
+CUBE = "LUT_3D_SIZE 2\n" + "\n".join(f"{1 - r} {g} {b}" for b in (0, 1) for g in (0, 1) for r in (0, 1))
 
 
 def _picture() -> Image.Image:
@@ -42,26 +45,42 @@ def test_the_tables_agree() -> None:
     assert {effect.model_fields["name"].default for effect in union} == set(EFFECTS)
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the effects that show or use another file are given."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "colors.cube").write_text(CUBE)
+    with VideoWriter(folder / "other.mp4", SIZE, 25) as writer:
+        writer.write(np.full((30, *SIZE, 3), (250, 20, 180), np.uint8))
+    return {"lut": str(folder / "colors.cube"), "inset": str(folder / "other.mp4"), "split": str(folder / "other.mp4")}
+
+
+def _effect(name: str, files: dict[str, str], **settings: object) -> Any:
+    needed = {"file": files[name]} if name in files else {}
+    return EFFECTS[name].model_validate({"name": name, **needed, **settings})
+
+
 @pytest.mark.parametrize("name", EFFECTS)
-def test_an_effect_keeps_the_size_and_is_the_same_each_time(name: str) -> None:
+def test_an_effect_keeps_the_size_and_is_the_same_each_time(name: str, files: dict[str, str]) -> None:
     picture = _picture()
-    first, again = (FILTERS[name](EFFECTS[name](), SPAN)(picture, 7) for _ in range(2))
+    first, again = (FILTERS[name](_effect(name, files), SPAN)(picture, 7) for _ in range(2))
     assert first.size == picture.size and first.mode == "RGB"
     assert np.array_equal(_array(first), _array(again))
     assert np.array_equal(_array(picture), _array(_picture()))  # the picture given is not changed
-    changes = name not in STILL and name != "color"
+    changes = name not in STILL and name not in NEUTRAL
     assert np.array_equal(_array(first), _array(picture)) is not changes
 
 
 @pytest.mark.parametrize("name", [name for name in EFFECTS if name not in STILL])
 @pytest.mark.parametrize("size", [(16, 16), (90, 160)])
-def test_an_effect_takes_its_limits_and_any_size(name: str, size: tuple[int, int]) -> None:
+def test_an_effect_takes_its_limits_and_any_size(name: str, size: tuple[int, int], files: dict[str, str]) -> None:
     for key, info in EFFECTS[name].model_fields.items():
+        if key == "in_s":
+            continue  # a clip is shorter than the longest beginning
         for bound in info.metadata:
             for limit in (getattr(bound, "ge", None), getattr(bound, "le", None)):
                 if limit is not None:
-                    effect = EFFECTS[name].model_validate({"name": name, key: limit})
-                    apply = FILTERS[name](effect, Span(5, size, 0))
+                    apply = FILTERS[name](_effect(name, files, **{key: limit}), Span(5, size, 0))
                     assert apply(Image.new("RGB", (size[1], size[0]), "#406080"), 4).size == (size[1], size[0])
 
 

@@ -275,7 +275,7 @@ def test_a_taken_over_child_cannot_break_its_parent(data: bytes) -> None:
 
 INFO = {
     "container": "mov", "codec": "h264", "width": 2, "height": 2, "rate": [25, 1], "duration_s": 1.0,
-    "rotation_deg": 0, "has_sound": False, "sound_rate_hz": None, "channels": None,
+    "rotation_deg": 0, "has_sound": False, "sound_rate_hz": None, "channels": None, "texts": {},
 }  # fmt: skip
 
 
@@ -284,6 +284,7 @@ INFO = {
     [
         {"width": float("inf")}, {"width": -1}, {"height": "2"}, {"rate": [1, 0]}, {"rate": []}, {"rate": 5},
         {"duration_s": float("nan")}, {"duration_s": 10**400}, {"rotation_deg": float("inf")}, {"width": None},
+        {"texts": 5},
     ],
 )  # fmt: skip
 def test_a_taken_over_child_cannot_lie_about_what_a_file_is(lie: dict[str, Any]) -> None:
