@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from codec_quality import hardware
 
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
@@ -67,7 +68,7 @@ def main() -> None:
         f"# Refinement, {datetime.now(UTC):%Y-%m-%d}",
         "",
         f"`{given.run.name}`, {store.size[1]}x{store.size[0]} px, {before[1][1]} windows of {frames} frames of the "
-        f"{split} side; {steps} steps in {given.budget}, {torch.get_num_threads()} threads; "
+        f"{split} side; budget {given.budget} ({steps} steps); {hardware()}; "
         f"latents from {'the prior' if has_prior else 'N(0, I)'}. PSNR in dB against the original.",
         "",
         "| generations | before | after | gain |",
