@@ -61,7 +61,7 @@ PAIRED = (
            "How small the error of each pixel is; below 25 dB plainly wrong, at 30 good, above 35 hard to see.", psnr),
     Paired("ssim", "SSIM", "", "higher", "How alike the structure of pictures is, 1 when equal; heeds blur.", ssim),
     Paired("ms_ssim", "MS-SSIM", "", "higher", "The same over several sizes of the picture, 1 when equal.", _ms_ssim),
-    Paired("sharpness_kept", "Sharpness kept", "%", "higher",
+    Paired("sharpness_kept", "Sharpness kept", "%", "nearer the floor",
            "How sharp reconstructions are beside their originals: 100 % loses nothing, less is softer, more is noise.",
            sharpness_kept),
     Paired("temporal_psnr_db", "PSNR of changes", "dB", "higher",
@@ -100,7 +100,9 @@ def accuracy(subject: Subject, held_out: Pairs | None, trained: Pairs | None, se
             "key": paired.key, "name": paired.name, "unit": paired.unit, "better": paired.better,
             "meaning": paired.meaning, "seed": seed, "floor_of": "training clips",
         }  # fmt: skip
-        if trained is not None:
+        if paired.better == "nearer the floor":
+            about |= {"floor": 1.0, "floor_of": "the originals"}
+        elif trained is not None:
             about["floor"] = float(np.mean(_values(paired.measure, trained)))
         if held_out is None:
             figures.append(Figure(**about, **not_measured(f"no held-out shot has {LENGTH} frames")))
@@ -119,17 +121,20 @@ def _values(measure: Measure, pairs: Pairs) -> list[float]:
 
 def _blind_to(paired: Paired, clips: Frames) -> tuple[str, ...]:
     """The degradations of originals that are not ranked: untouched, mild, strong."""
-    sign = 1 if paired.better == "higher" else -1
     clips, blind = clips[:2, : 1 + 4 * TRIED_GROUPS], []
     for name, degrade in DEGRADATIONS.items():
         mild, strong = (
-            sign * float(np.mean(_values(paired.measure, Pairs(clips, degrade(clips, strength)))))
+            _worth(paired, float(np.mean(_values(paired.measure, Pairs(clips, degrade(clips, strength))))))
             for strength in (MILD, STRONG)
         )
-        best = sign * paired.measure(clips[0], clips[0])
-        if not best > mild > strong:
+        if not _worth(paired, paired.measure(clips[0], clips[0])) > mild > strong:
             blind.append(name)
     return tuple(blind)
+
+
+def _worth(paired: Paired, value: float) -> float:
+    """The higher the better, whatever the measure."""
+    return {"higher": value, "lower": -value}.get(paired.better, -abs(value - 1.0))
 
 
 def _bits(subject: Subject, held_out: Pairs | None, trained: Pairs | None) -> Figure:

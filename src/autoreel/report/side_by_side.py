@@ -94,28 +94,35 @@ def _table(rows: Sequence[Row], families: Sequence[str]) -> Table:
     cells = []
     for row in rows:
         values = [Cell(_with_ends(row.values.get(f), row.unit), best=f in row.best) for f in families]
-        cells.append([Cell(f"{row.name} ({row.better})" if row.better != "neither" else row.name), *values,
-                      Cell(shown(row.floor, row.unit))])  # fmt: skip
+        better = [row.better] if row.better != "neither" else []
+        unit = [row.unit] if row.unit not in ("", "%") else []
+        name = f"{row.name} ({', '.join(unit + better)})" if unit + better else row.name
+        cells.append([Cell(name), *values, Cell(_number(row.floor, row.unit))])
     return Table(["Measure", *families, "Floor"], cells)
 
 
 def _with_ends(value: Interval | None, unit: str) -> str:
     if value is None:
         return "–"
-    ends = "" if np.isnan(value.low) else f" ({shown(value.low, unit)} to {shown(value.high, unit)})"
-    return f"{shown(value.value, unit)}{ends}"
+    ends = "" if np.isnan(value.low) else f" ({_number(value.low, unit)} to {_number(value.high, unit)})"
+    return f"{_number(value.value, unit)}{ends}"
+
+
+def _number(value: float | None, unit: str) -> str:
+    """Without its unit, which stands beside the measure's name; but a share is shown as one."""
+    return shown(value, "%" if unit == "%" else "")
 
 
 def _words(results: Results, order: Mapping[str, Interval], seeds: int) -> list[str]:
     said = []
     if order:
         said.append(f"New clips, best first: {', '.join(order)}.")
-    for key, what in (("psnr_db", "comes closest to held-out footage"), ("sharpness_kept", "keeps most sharpness"),
-                      ("sampling_fps", "samples fastest")):  # fmt: skip
+    for key, what in (("psnr_db", "Closest to held-out footage"), ("sharpness_kept", "Sharpness kept best"),
+                      ("sampling_fps", "Fastest to sample")):  # fmt: skip
         row = row_of(results, key)
         if row is not None and row.best:
             values = ", ".join(f"{f} {shown(v.value, row.unit)}" for f, v in row.values.items() if v is not None)
-            said.append(f"{' and '.join(row.best)} {what} ({values}).")
+            said.append(f"{what}: {' and '.join(row.best)} ({values}).")
     if seeds == 1:
         said.append("One seed: how much of this is luck is not known; --seeds 2 and more say it.")
     return said
