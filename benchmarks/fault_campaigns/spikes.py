@@ -1,0 +1,197 @@
+"""Losses that are not finite or far too high, put into real training: none may reach a checkpoint or spoil the result.
+
+The fault is put into the output of one layer of the network, so that what follows from it (the loss, the gradients,
+the step that is left out or taken) is training's own. NaN makes a loss that is not finite, a factor
+one that is far too high.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.fault_campaigns.report import Findings
+from torch import nn
+
+from autoreel.config import CodecConfig, Config, DataConfig, DiscriminatorConfig, PriorConfig, TrainingConfig
+from autoreel.data.prepare import prepare
+from autoreel.data.sample import render_sample_footage
+from autoreel.data.store import FootageStore
+from autoreel.errors import AutoreelError
+from autoreel.models.codec import Codec
+from autoreel.runs import RunFolder
+from autoreel.training.budget import Budget
+from autoreel.training.checkpoint import capture
+from autoreel.training.codec_stage import CodecStage
+from autoreel.training.loop import Rhythm, run_stage
+from autoreel.training.prior_stage import PriorStage
+from autoreel.training.progress import Lines
+from autoreel.training.stage import Export
+
+STEPS = 300
+SAVE_EVERY = 20
+SPIKE = 1e4
+CLOSE = 0.02  # of the loss without faults
+LAYERS = {"codec": "decoder", "prior": "velocity"}  # whose output is disturbed
+SMALL = Config(
+    data=DataConfig(height=32, width=32),
+    codec=CodecConfig(latent_channels=4, widths=(8, 16, 16), encoder_depths=(1, 1, 1), decoder_depths=(1, 1, 1)),
+    discriminator=DiscriminatorConfig(width=8),
+    prior=PriorConfig(width=32, depth=2, heads=1, patch=1, window=3, steps=2),
+    training=TrainingConfig(codec_batch=2, codec_frames=5, prior_batch=8, threads=1),
+)
+
+
+class Faulty:
+    """A stage whose network is disturbed at given steps.
+
+    Args:
+        stage: the stage.
+        faults: factor on a layer's output by step; NaN for a loss that is not finite.
+    """
+
+    def __init__(self, stage: CodecStage | PriorStage, faults: Mapping[int, float]) -> None:
+        self._stage, self._faults = stage, dict(faults)
+        self.name, self.seed = stage.name, stage.seed
+        self.num_taken = 0
+        self.losses: dict[int, float] = {}
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        return self._stage.modules()
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        return self._stage.optimizers()
+
+    def step(self, step: int, progress: float) -> dict[str, float]:
+        self.num_taken += 1
+        factor = self._faults.get(step)
+        network = self._stage.modules()[self.name]
+        layer = network.get_submodule(LAYERS[self.name])
+        hook = None
+        if factor is not None:
+            hook = layer.register_forward_hook(lambda module, given, out: out * factor)
+        try:
+            metrics = self._stage.step(step, progress)
+        finally:
+            if hook is not None:
+                hook.remove()
+        self.losses[step] = metrics["loss"]
+        return metrics
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+    def preview(self, folder: Path, step: int) -> None:
+        return None
+
+    def export(self) -> Export:
+        return self._stage.export()
+
+
+class Watching(Lines):
+    """Counts the times training went back."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda line: None)
+        self.num_rewinds = 0
+
+    def note(self, text: str) -> None:
+        self.num_rewinds += "back to the state of step" in text
+
+
+def train(name: str, work: Path, store: FootageStore, codec: Codec, faults: Mapping[int, float]) -> dict[str, Any]:
+    """Train one stage to the end with faults in it.
+
+    Returns:
+        loss: mean of the last tenth of the steps without a fault; rewinds; finite: of every checkpoint and the result.
+    """
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        run = RunFolder.create(Path(folder) / "run", SMALL)
+        torch.manual_seed(0)
+        if name == "codec":
+            stage: CodecStage | PriorStage = CodecStage(SMALL, store, torch.device("cpu"))
+        else:
+            stage = PriorStage.open(run, store, codec, torch.device("cpu"), Budget(steps=STEPS))
+        faulty, shown, unsound = Faulty(stage, faults), Watching(), list[str]()
+        seen: set[str] = set()
+
+        def clock() -> float:  # called all the time: every checkpoint is looked at while it is there
+            for path in run.path("checkpoints").glob(f"{name}-*/state.safetensors"):
+                if path.parent.name not in seen:
+                    seen.add(path.parent.name)
+                    unsound.extend(f"{path.parent.name}: {tensor}" for tensor in _unsound(path))
+            return float(faulty.num_taken)
+
+        error = ""
+        try:
+            rhythm = Rhythm(checkpoint_every_s=SAVE_EVERY, preview_every_s=1e9)
+            run_stage(faulty, run, Budget(steps=STEPS), shown, threading.Event(), rhythm=rhythm, clock=clock)
+        except AutoreelError as caught:
+            error = f"{type(caught).__name__}: {caught}"
+        unsound += [n for n, value in capture(stage).tensors.items() if not bool(torch.isfinite(value.float()).all())]
+        last = [faulty.losses[step] for step in sorted(faulty.losses) if step >= 0.9 * STEPS and step not in faults]
+        return {
+            "loss": sum(last) / max(1, len(last)), "rewinds": shown.num_rewinds, "unsound": unsound, "error": error,
+            "checkpoints": len(seen),
+        }  # fmt: skip
+
+
+def _unsound(path: Path) -> list[str]:
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(path)
+    except FileNotFoundError:  # let go of while it was looked at
+        return []
+    return [name for name, value in found.items() if not bool(torch.isfinite(value.float()).all())]
+
+
+def plans(count: int, seed: int) -> dict[str, dict[int, float]]:
+    """Which faults at which steps, by name."""
+    rng = random.Random(seed)
+    steps = rng.sample(range(STEPS - 10), min(count, STEPS // 8))
+    found: dict[str, dict[int, float]] = {
+        f"NaN at {len(steps)} steps": {step: math.nan for step in steps},
+        f"a spike at {len(steps)} steps": {step: SPIKE for step in steps},
+    }
+    for step in sorted(rng.sample(range(25, STEPS - 40), count)):
+        found[f"three NaN from step {step}"] = {step + n: math.nan for n in range(3)}
+    for step in sorted(rng.sample(range(25, STEPS - 60), max(1, count // 4))):
+        found[f"a spike of 20 steps from step {step}"] = {step + n: SPIKE for n in range(20)}
+    return found
+
+
+def campaign(count: int, seed: int, stages: tuple[str, ...] = ("codec", "prior")) -> Findings:
+    """Every plan on each stage, against the same training without faults."""
+    findings = Findings("spikes")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        render_sample_footage(work / "clips", seed=seed, kinds=("travel",), clips_per_kind=4, clip_s=1.6, size=(32, 32))
+        store = prepare([work / "clips"], work / "store", SMALL.data).store
+        torch.manual_seed(0)
+        codec = Codec(SMALL.codec).eval()
+        rows: list[tuple[object, ...]] = []
+        for name in stages:
+            whole = train(name, work, store, codec, {})["loss"]
+            rows.append((name, "none", f"{whole:.5f}", "", 0, ""))
+            for plan, faults in plans(count, seed).items():
+                found = train(name, work, store, codec, faults)
+                change = found["loss"] / whole - 1
+                counts = (found["rewinds"], found["checkpoints"])
+                rows.append((name, plan, f"{found['loss']:.5f}", f"{change:+.1%}", *counts))
+                print(*rows[-1], found["error"], flush=True)
+                if found["unsound"]:
+                    findings.problems.append(f"{name}, {plan}: not finite: {found['unsound'][:3]}")
+                if found["error"]:
+                    findings.problems.append(f"{name}, {plan}: {found['error']}")
+                elif not change <= CLOSE:
+                    findings.problems.append(f"{name}, {plan}: final loss {change:+.1%}")
+        findings.table(("stage", "faults", "final loss", "change", "rewinds", "checkpoints seen"), rows)
+    return findings
