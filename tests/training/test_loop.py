@@ -228,6 +228,17 @@ def test_three_in_a_row_go_back_with_half_the_rate(run: RunFolder) -> None:
     assert any("half the rate" in line for line in lines)
 
 
+def test_the_rate_is_given_back_after_one_divergence_and_stays_low_after_two(run: RunFolder) -> None:
+    def base_rates(faults: tuple[int, ...]) -> list[float]:
+        folder = RunFolder.create(run.root.with_name(f"run-{len(faults)}"), toy_config())
+        stage = ToyStage(fault=lambda step, loss: math.nan if step in faults else loss)
+        train_toy(folder, stage, Budget(steps=160), checkpoint_every_s=1.0)
+        return [group["base_lr"] for optimizer in stage.optimizers().values() for group in optimizer.param_groups]
+
+    assert base_rates((20, 21, 22)) == [0.01, 0.01, 0.001]
+    assert base_rates((20, 21, 22, 90, 91, 92)) == [0.005, 0.005, 0.0005]
+
+
 def test_a_loss_far_over_its_median_goes_back(run: RunFolder) -> None:
     stage = ToyStage(fault=lambda step, loss: 1e6 if 40 <= step < 60 else 1.0)
     train_toy(run, stage, Budget(steps=80), checkpoint_every_s=1.0)

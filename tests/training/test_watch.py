@@ -2,7 +2,7 @@
 
 import json
 
-from autoreel.training.watch import ENOUGH, MAX_SKIPS, SPIKE_STEPS, Watch
+from autoreel.training.watch import ENOUGH, MAX_SKIPS, RECOVERY_STEPS, SPIKE_STEPS, Watch
 
 
 def steady(watch: Watch, steps: int, first: int = 0, loss: float = 1.0) -> int:
@@ -29,6 +29,21 @@ def test_steps_that_are_not_finite_in_a_row() -> None:
     assert watch.must_go_back
     watch.went_back()
     assert not watch.must_go_back and not watch.troubled and watch.rewinds == 1
+
+
+def test_it_recovers_once() -> None:
+    watch = Watch()
+    watch.went_back()
+    step = steady(watch, RECOVERY_STEPS - 1)
+    assert not watch.may_recover
+    watch = Watch.from_state(json.loads(json.dumps(watch.state())))
+    step = steady(watch, 1, step)
+    assert watch.may_recover
+    step = steady(watch, 1, step)
+    assert not watch.may_recover
+    watch.went_back()
+    steady(watch, RECOVERY_STEPS, step)
+    assert not watch.may_recover
 
 
 def test_a_loss_far_over_the_median_for_long_enough() -> None:

@@ -123,8 +123,12 @@ class Run:
         elif "prior.safetensors" in manifest.weights:
             height, width = manifest.size
             latent_size = (height // codec.spatial_stride, width // codec.spatial_stride)
-            prior = Prior(config.prior, codec.latent_channels, latent_size, len(manifest.labels))
-            prior.load_state_dict(folder.load_weights("prior.safetensors", layout_of(prior.state_dict())))
+            shape = (config.prior, codec.latent_channels, latent_size, len(manifest.labels))
+            with torch.device("meta"):  # as in `open_codec`: a small file must not make a gigantic network
+                outline = Prior(*shape)
+            weights = folder.load_weights("prior.safetensors", layout_of(outline.state_dict()))
+            prior = Prior(*shape)
+            prior.load_state_dict(weights)
         return cls(
             config, codec, prior, manifest.labels, manifest.size, manifest.rate, choose_device(device), no_prior,
             gaussian=folder.path(f"gaussian-{manifest.codec_hash}.safetensors"),

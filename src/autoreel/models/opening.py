@@ -26,8 +26,11 @@ def open_codec(run: RunFolder, *, refined: bool = True) -> VideoCodec:
     """
     pretrained = run.config.pretrained
     if pretrained is None:
+        with torch.device("meta"):  # a config that asks for gigabytes must not get them for a small file
+            outline = Codec(run.config.codec)
+        weights = run.load_weights(CODEC_FILE, layout_of(outline.state_dict()))
         codec = Codec(run.config.codec)
-        codec.load_state_dict(run.load_weights(CODEC_FILE, layout_of(codec.state_dict())))
+        codec.load_state_dict(weights)
         if refined and _is_refined(run):
             codec.encoder.load_state_dict(run.load_weights(REFINED_FILE, layout_of(codec.encoder.state_dict())))
         return codec

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -40,6 +40,9 @@ MAX_MANIFEST_BYTES = 4 << 20
 OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+_Pixels = Annotated[int, Field(ge=16, le=1024)]  # as in the config
 
 
 class WeightsRecord(Strict):
@@ -87,8 +90,8 @@ class Manifest(Strict):
     versions: dict[str, str] = Field(default={})
     machine: str = ""
     labels: tuple[str, ...] = ()
-    size: tuple[int, int] | None = None
-    rate: Fraction | None = None
+    size: tuple[_Pixels, _Pixels] | None = None
+    rate: Annotated[Fraction, Field(gt=0, le=1000)] | None = None
     data_hash: str | None = None
     threads: int | None = None
     weights: dict[str, WeightsRecord] = Field(default={})

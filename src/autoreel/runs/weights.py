@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import stat
 import struct
 from collections.abc import Container, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from autoreel.errors import DivergedError, RunError
 
@@ -96,10 +99,14 @@ def read_weights(path: Path, expected: Layout, *, sha256: Container[str] | None 
     import torch
 
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             digest = hashlib.sha256()
             header = _read_header(path, file, digest)
             offsets = _check_header(path, header, expected)
+            # Before anything is made from it: a small file must not ask for gigabytes.
+            ends = file.tell() + sum(math.prod(shape) * dtype.itemsize for shape, dtype in expected.values())
+            if os.fstat(file.fileno()).st_size != ends:
+                raise RunError(f"{path} is damaged: it is not as long as its header says ({ends} bytes)")
             tensors: dict[str, Tensor] = {}
             for name in sorted(offsets, key=lambda name: offsets[name]):
                 shape, dtype = expected[name]
@@ -108,6 +115,8 @@ def read_weights(path: Path, expected: Layout, *, sha256: Container[str] | None 
                 if file.readinto(view) != len(view):
                     raise RunError(f"{path} is damaged: it ends inside {name}")
                 digest.update(view)
+                if dtype.is_floating_point and not bool(torch.isfinite(tensors[name]).all()):
+                    raise RunError(f"{path} is damaged: {name} holds numbers that are not finite")
             if file.read(1):
                 raise RunError(f"{path} is damaged: bytes follow the last tensor")
     except OSError as error:
@@ -124,7 +133,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         RunError: absent or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             found = _read_header(path, file, hashlib.sha256()).get("__metadata__", {})
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -133,13 +142,27 @@ def read_metadata(path: Path) -> dict[str, str]:
     return found
 
 
+def _opened(path: Path) -> BufferedReader:
+    """Open for reading; a pipe or a device could wait for ever.
+
+    Raises:
+        RunError: it is not a plain file.
+        OSError: it cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise RunError(f"{path} is not a plain file; copy the run again, or train it again")
+    return file
+
+
 def _bytes_of(tensor: Tensor) -> memoryview:
     import torch
 
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # numpy's own gap
 
 
-def _read_header(path: Path, file: BinaryIO, digest: hashlib._Hash) -> dict[str, Any]:
+def _read_header(path: Path, file: BufferedReader, digest: hashlib._Hash) -> dict[str, Any]:
     start = file.read(8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
     if not 2 <= length <= MAX_HEADER_BYTES:
@@ -174,9 +197,12 @@ def _check_header(path: Path, header: dict[str, Any], expected: Layout) -> dict[
         entry = header[name]
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise RunError(f"{path} is damaged: the entry of {name} is not understood")
-        if entry["shape"] != list(shape) or f"torch.{_DTYPES.get(str(entry['dtype']))}" != str(dtype):
-            said = f"{entry['dtype']} {entry['shape']}"
-            raise RunError(f"{path} does not fit its config: {name} is {said}, not {dtype} {list(shape)}")
+        said = entry["shape"]
+        if not isinstance(said, list) or [type(n) for n in said] != [int] * len(said):
+            raise RunError(f"{path} is damaged: the shape of {name} is not understood")
+        if said != list(shape) or f"torch.{_DTYPES.get(str(entry['dtype']))}" != str(dtype):
+            found = f"{entry['dtype']} {said}"[:100]
+            raise RunError(f"{path} does not fit its config: {name} is {found}, not {dtype} {list(shape)}")
         place = entry["data_offsets"]
         if not isinstance(place, list) or [type(number) for number in place] != [int, int]:
             raise RunError(f"{path} is damaged: the place of {name} is not understood")

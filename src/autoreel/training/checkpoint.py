@@ -243,9 +243,14 @@ class Checkpoints:
             raise RunError(f"{path} is a checkpoint of another format or stage")
         present = capture(self._stage).tensors
         expected = layout_of({name: value for name, value in present.items() if name.startswith("module/")})
-        expected = {**expected, **_layout_in(body["plain"])}
-        tensors = read_weights(path / "state.safetensors", expected, sha256={body["tensors_sha256"]})
-        return Snapshot(tensors, body["plain"]), Place(body["step"], body["elapsed_s"], body["watch"])
+        try:
+            place = Place(int(body["step"]), float(body["elapsed_s"]), dict(body["watch"]))
+            expected = {**expected, **_layout_in(body["plain"])}
+            digest = str(body["tensors_sha256"])
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            # Its hash is right: it was written, but not by this program.
+            raise RunError(f"{path} is not understood ({error})") from error
+        return Snapshot(read_weights(path / "state.safetensors", expected, sha256={digest}), body["plain"]), place
 
 
 def _read_body(path: Path) -> dict[str, Any]:
@@ -257,7 +262,12 @@ def _read_body(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read: {error}") from error
     if hashlib.sha256(text.removesuffix("\n").encode()).hexdigest() != digest:
         raise RunError(f"{path} is damaged: its content is not what was written")
-    body: dict[str, Any] = json.loads(text)  # what was written is JSON: the hash says that this is it
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise RunError(f"{path} is not understood: it is no table in JSON")
     return body
 
 
@@ -318,7 +328,10 @@ def _layout_in(value: Any) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """The tensors that encoded values refer to."""
     if isinstance(value, dict):
         if isinstance(value.get("tensor"), str):
-            return {value["tensor"]: (tuple(value["shape"]), getattr(torch, value["dtype"]))}
+            dtype = getattr(torch, value["dtype"])
+            if not isinstance(dtype, torch.dtype):
+                raise TypeError(f"{value['dtype']} is no format of numbers")
+            return {value["tensor"]: (tuple(map(int, value["shape"])), dtype)}
         value = list(value.values())
     found: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
     if isinstance(value, list):

@@ -171,6 +171,9 @@ def run_stage(
             try:
                 metrics = stage.step(step, progress)
                 watch.see(step, metrics["loss"])
+                if watch.may_recover and not watch.troubled:
+                    scale_rates(stage, 2.0)
+                    display.note(f"{stage.name} step {step}: the rate is what it was before")
                 log.write(step + 1, elapsed_s(), metrics)
             except NonFiniteError as error:
                 metrics = {}

@@ -10,6 +10,7 @@ MAX_SKIPS = 3  # non-finite steps in a row
 SPIKE_FACTOR = 5.0  # times the rolling median
 SPIKE_STEPS = 20  # in a row
 MAX_REWINDS = 3
+RECOVERY_STEPS = 50  # good ones after the first time of going back; then the full rate is tried again
 HISTORY = 200  # losses the median is taken over
 ENOUGH = 20  # losses before the median means anything
 
@@ -19,6 +20,9 @@ class Watch:
 
     A single non-finite step is skipped and forgotten. MAX_SKIPS of them in a row, or SPIKE_STEPS losses in a row over
     SPIKE_FACTOR times the rolling median, call for going back to a state from before `trouble_since`.
+
+    What sent training back once may have been chance, and half the rate for all the rest of it would cost more than the
+    trouble did: after RECOVERY_STEPS good steps the rate is given back. A second time it stays low.
     """
 
     def __init__(self) -> None:
@@ -27,6 +31,12 @@ class Watch:
         self.spikes = 0
         self.trouble_since: int | None = None
         self.rewinds = 0
+        self.good_steps = 0  # since it went back
+
+    @property
+    def may_recover(self) -> bool:
+        """Whether the rate may be what it was; asked after each good step."""
+        return self.rewinds == 1 and self.good_steps == RECOVERY_STEPS
 
     @property
     def troubled(self) -> bool:
@@ -51,6 +61,7 @@ class Watch:
             self._trouble(step)
         else:
             self.spikes = 0
+            self.good_steps += 1
             self.trouble_since = None
             self.losses.append(loss)  # spikes stay out, or they would soon be the median
 
@@ -62,7 +73,7 @@ class Watch:
     def went_back(self) -> None:
         """An earlier state is in place."""
         self.rewinds += 1
-        self.skips = self.spikes = 0
+        self.skips = self.spikes = self.good_steps = 0
         self.trouble_since = None
 
     def state(self) -> dict[str, Any]:
@@ -70,6 +81,7 @@ class Watch:
         return {
             "losses": list(self.losses), "skips": self.skips, "spikes": self.spikes,
             "trouble_since": self.trouble_since, "rewinds": self.rewinds,
+            "good_steps": self.good_steps,
         }  # fmt: skip
 
     @classmethod
@@ -79,6 +91,7 @@ class Watch:
         watch.losses.extend(state["losses"])
         watch.skips, watch.spikes = state["skips"], state["spikes"]
         watch.trouble_since, watch.rewinds = state["trouble_since"], state["rewinds"]
+        watch.good_steps = state.get("good_steps", 0)  # older checkpoints do not say
         return watch
 
     def _is_spike(self, loss: float) -> bool:
