@@ -62,6 +62,20 @@ def png(width: int, height: int, depth: int = 8, colour: int = 2, frames: int = 
     return out + _chunk(b"IEND", b"")
 
 
+def packed_text(megabytes: int) -> Bomb:
+    """A small picture with a long text."""
+    text = zlib.compress(bytes(megabytes << 20), 1)
+    return Bomb(f"PNG with {megabytes} MB of packed text", ".png", png(16, 16, extra=_chunk(b"zTXt", b"k\0\0" + text)))
+
+
+def packed_colours(megabytes: int) -> Bomb:
+    """A small picture with a large colour profile."""
+    text = zlib.compress(bytes(megabytes << 20), 1)
+    return Bomb(
+        f"PNG with {megabytes} MB of packed colours", ".png", png(16, 16, extra=_chunk(b"iCCP", b"k\0\0" + text))
+    )
+
+
 def gif(width: int, height: int, frames: int, part: tuple[int, int] | None = None) -> bytes:
     """An animation whose pictures hold next to nothing."""
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
@@ -129,9 +143,8 @@ def bombs(folder: Path) -> Iterator[Bomb]:
     yield Bomb("PNG of 20000 x 20000, 16 bits and alpha", ".png", png(20000, 20000, 16, 6))
     yield Bomb("PNG of 1 x 2147483647", ".png", png(1, 2**31 - 1, 8, 0))
     yield Bomb("animated PNG of 8000 x 8000, 200 pictures", ".apng", png(8000, 8000, 8, 0, frames=200))
-    text = zlib.compress(bytes(200 << 20), 1)
-    yield Bomb("PNG with 200 MB of packed text", ".png", png(16, 16, extra=_chunk(b"zTXt", b"k\0\0" + text)))
-    yield Bomb("PNG with 200 MB of packed colours", ".png", png(16, 16, extra=_chunk(b"iCCP", b"k\0\0" + text)))
+    yield packed_text(200)
+    yield packed_colours(200)
     yield Bomb("BMP of 60000 x 60000", ".bmp", bmp(60000, 60000))
     yield Bomb("BMP of 2147483647 x 2147483647", ".bmp", bmp(2**31 - 1, 2**31 - 1))
     yield Bomb("PPM of 100000 x 100000", ".ppm", b"P6\n100000 100000\n255\n" + bytes(4096))

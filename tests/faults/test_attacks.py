@@ -1,5 +1,6 @@
 """Attacks on the jail that succeed outside of it: files that lead elsewhere, a decoder that was taken over, bombs."""
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ SAMPLE = (
     "concat of a name beside it, named .mp4", "concat of an address, named .avi", "session of both, named .mp4",
     "the name http", "the name tcp", "the name subfile", "the name concat", "pattern of names", "a filter that reads",
 )  # fmt: skip
+
+
+ITXT = b"name\0\1\0en\0Name\0"
+_PACKER = zlib.compressobj(1, zlib.DEFLATED, 9)  # another window, so another first byte
+LONG = _PACKER.compress(bytes(40 << 20)) + _PACKER.flush()
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +62,12 @@ def test_a_decoder_that_was_taken_over_gets_nowhere(closed: None) -> None:
     [
         (bombs.Bomb("GIF", ".gif", bombs.gif(16000, 16000, 1000)), "16000"),
         (bombs.Bomb("PNG", ".png", bombs.png(30000, 30000)), ""),
+        (bombs.packed_text(40), "unpack"),
+        (bombs.packed_colours(40), "unpack"),
+        (bombs.Bomb("international", ".png", bombs.png(16, 16, extra=bombs._chunk(b"iTXt", ITXT + LONG))), "unpack"),
         (bombs.Bomb("sound", ".wav", bombs.wav(2**31 - 1, 8000)), ""),
     ],
-    ids=["GIF", "PNG", "sound"],
+    ids=["GIF", "PNG", "texts", "colours", "international", "sound"],
 )
 def test_bombs_take_little_memory(tmp_path: Path, bomb: bombs.Bomb, said: str) -> None:
     path = tmp_path / f"bomb{bomb.suffix}"
@@ -66,7 +75,13 @@ def test_bombs_take_little_memory(tmp_path: Path, bomb: bombs.Bomb, said: str) -
     reasons = []
     _, most = bombs.watched(lambda: reasons.append(bombs.ended(path)))
     assert most <= bombs.MOST_BYTES
-    assert "pictures" not in reasons[0].split()[1:2]
+    assert said in reasons[0] and "pictures" not in reasons[0].split()[1:2]
+
+
+def test_a_picture_with_texts_is_a_picture(tmp_path: Path) -> None:
+    text = zlib.compress(b"a long description " * 10_000)
+    (tmp_path / "text.png").write_bytes(bombs.png(16, 16, extra=bombs._chunk(b"zTXt", b"k\0\0" + text)))
+    assert bombs.ended(tmp_path / "text.png") == "1 pictures"
 
 
 def test_a_film_with_years_between_its_pictures_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ def test_most_damage_is_noticed(footage: Path, tmp_path: Path) -> None:
 
 def test_good_files_beside_bad_ones_are_used(footage: Path, hostile: Path, tmp_path: Path) -> None:
     sources = [path for path in good_files(footage) if path.stat().st_size < 300_000]
-    sources += [path for path in hostile.glob("*") if path.stat().st_size < 50_000 and path.suffix != ".json"]
+    sources += [path for path in hostile.glob("*") if path.is_file() and path.stat().st_size < 50_000]
+    sources = [path for path in sources if path.suffix != ".json"]
     findings = Findings("mutants")
     through_prepare(findings, sources[:2], sources, 16, 3, tmp_path, batch=16)
     assert findings.problems == []

@@ -22,6 +22,7 @@ import av.video.stream
 from autoreel.errors import MediaError
 from autoreel.media.geometry import Orientation, display_size, orientation_of, sane_aspect
 from autoreel.media.limits import CODECS, CONTAINERS, MAX_TEXT, TEXTS, Limits, PassingError
+from autoreel.media.packed import check_packed
 
 # What escapes PyAV on damaged files, beside its own errors: missing streams and codec contexts (IndexError,
 # AttributeError, TypeError), text that is not UTF-8, sizes that cannot be allocated, times that overflow.
@@ -79,11 +80,12 @@ def opened(descriptor: int, limits: Limits) -> Iterator[tuple[av.container.Input
     }
     with av.logging.Capture() as log:
         try:
+            check_packed(descriptor)
             os.lseek(descriptor, 0, os.SEEK_SET)
             container: Any = av.open(
                 NamelessFile(descriptor), mode="r", options=options, metadata_errors="replace", buffer_size=1 << 17
             )
-        except PassingError:
+        except MediaError:
             raise
         except DAMAGE as error:
             raise MediaError(f"cannot be opened: {reason_of(error)}") from error
