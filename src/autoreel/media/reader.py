@@ -80,7 +80,10 @@ def opened(descriptor: int, limits: Limits) -> Iterator[tuple[av.container.Input
     }
     with av.logging.Capture() as log:
         try:
-            check_packed(descriptor)
+            try:
+                check_packed(descriptor)
+            except OSError as error:  # the disk's fault, not the file's
+                raise PassingError(f"cannot be read: {error.strerror}") from error
             os.lseek(descriptor, 0, os.SEEK_SET)
             container: Any = av.open(
                 NamelessFile(descriptor), mode="r", options=options, metadata_errors="replace", buffer_size=1 << 17
