@@ -151,7 +151,7 @@ def _decode_into(
 def _chunks(source: Source, config: DataConfig, rate: Fraction) -> Generator[FrameChunk, None, None]:
     size = (config.height, config.width)
     # A little more than is used, to know whether there is more.
-    limits = Limits(max_duration_s=config.max_file_s + 60)
+    limits = Limits(max_duration_s=config.max_file_s + 60, twice=True)
     end_s = config.max_file_s + 2 / float(rate)
     try:
         if source.is_pictures:

@@ -14,10 +14,12 @@ import av.logging
 from autoreel.errors import MediaError
 from autoreel.media import reader
 from autoreel.media.limits import Limits
+from autoreel.media.witness import second_decoder
 
 Log = list[tuple[int, str, str]]  # level, logger, message
 _SEEK_WORTH_S = 2  # nearer starts are reached by decoding
 _MAX_LOST_SHARE = 0.02  # of the pictures that the packets promise
+_INDEXED = frozenset({"mp4", "matroska", "avi", "flv"})  # containers that say themselves which pictures are key
 _MAX_UNUSABLE_PACKETS = 300  # before the first picture
 
 
@@ -37,9 +39,8 @@ def decoded(
 
     A file can be damaged and still decode: the decoder paints over what it lacks. It says so in its log, in a mark on
     a packet or a frame, by fewer frames than packets, or by fewer packets than the index promised. None of these
-    happens in whole files. FFmpeg's decoder of VP8 and VP9 does not look whether the bits end where the picture does;
-    libvpx does, and is asked as well. HEVC has no check of its own: there, and rarely elsewhere, some flipped bits
-    lead to another picture without any of these signs.
+    happens in whole files. Some decoders see little; `witness.py` has second ones. HEVC has no check of its own: there,
+    and rarely elsewhere, some flipped bits lead to another picture without any of these signs.
 
     Args:
         container, stream: open, with the decoder restricted.
@@ -82,8 +83,9 @@ class _Tally:
         codec = stream.codec_context.codec
         self._loggers = {codec.name, codec.canonical_name, container.format.name}
         self.sought = sought
+        self._knows_keys = bool(_INDEXED & set(container.format.name.split(",")))
         self.num_packets = self.num_hidden = self.num_frames = self.num_unusable = 0
-        self._witness = reader.second_decoder(stream, limits)
+        self._witness = second_decoder(stream, limits)
         self._started = False  # a stream cut out of a longer one starts with packets that lack their reference
         self._first_error = ""
         self._said_on_opening = _damage_in(opening_log, {container.format.name})
@@ -98,24 +100,31 @@ class _Tally:
         except av.error.FFmpegError as error:
             if error.errno == errno.ENOMEM:
                 raise
+            reason = reader.reason_of(error)
             if self._started and not isinstance(error, av.error.EOFError):
-                raise MediaError(f"damaged after {clock.now_s:.2f} s: {reader.reason_of(error)}") from error
-            self._first_error = self._first_error or reader.reason_of(error)
+                raise MediaError(f"damaged after {clock.now_s:.2f} s: {reason}") from error
+            if packet.is_keyframe and self._knows_keys and not self.sought:
+                # It has all it needs, and nothing that follows has.
+                raise MediaError(f"no picture can be decoded from its start on: {reason}") from error
+            self._first_error = self._first_error or reason
             self.num_unusable += 1
+            self._ask_witness(packet, [], clock)
             return
         if self._started and packet.is_corrupt:
             raise MediaError(f"damaged after {clock.now_s:.2f} s: a packet is marked as corrupt")
         self._started = self._started or packet.is_keyframe
-        self._ask_witness(packet, clock)
+        self._ask_witness(packet, frames, clock)
         for frame in frames:
             self.num_frames += 1
             yield frame
 
-    def _ask_witness(self, packet: Any, clock: _Clock) -> None:
-        if self._witness is None or not self._started or not packet.size:
+    def _ask_witness(self, packet: Any, frames: list[Any], clock: _Clock) -> None:
+        if self._witness is None:
             return
         try:
-            self._witness.decode(packet)
+            self._witness.check(packet, frames, self._started)
+        except MediaError as error:
+            raise MediaError(f"damaged after {clock.now_s:.2f} s: {error}") from error
         except av.error.FFmpegError as error:
             if error.errno == errno.ENOMEM:
                 raise

@@ -156,25 +156,6 @@ def restrict(stream: Any, limits: Limits) -> None:
         stream.codec_context.thread_type = "NONE"
 
 
-_WITNESSES = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders that notice more than FFmpeg's own
-_EIGHT_BITS = ("yuv420p", "yuv422p", "yuv440p", "yuv444p", "yuva420p", "gbrp")  # libvpx is often built for no more
-
-
-def second_decoder(stream: Any, limits: Limits) -> Any:
-    """A decoder whose pictures are not used, only its errors; None where there is none that is stricter.
-
-    FFmpeg's own stays the one that paints: it knows what the container says of colours and of turned pictures.
-    """
-    name = _WITNESSES.get(stream.codec_context.codec.canonical_name)
-    if name not in av.codecs_available or stream.codec_context.pix_fmt not in _EIGHT_BITS:
-        return None
-    context: Any = av.CodecContext.create(name, "r")
-    context.options = {"max_pixels": str(limits.max_pixels), "codec_whitelist": CODECS}
-    context.thread_count = 1
-    context.thread_type = "NONE"
-    return context
-
-
 def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction:
     """A pixel's width over its height, from the container or else the codec."""
     return sane_aspect(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio)
