@@ -137,6 +137,14 @@ class PriorConfig(Strict):
     steps: Annotated[int, Field(ge=1, le=1000)] = 4
 
 
+class UpscalerConfig(Strict):
+    """What is added to Lanczos where frames are enlarged. See models/upscaler.py."""
+
+    width: Annotated[int, Field(ge=8, le=512, multiple_of=4)] = 48
+    depth: Annotated[int, Field(ge=1, le=32)] = 3
+    contrast_weight: Annotated[float, Field(ge=0)] = 0.2  # of the term that wants edges as strong as the original's
+
+
 class TrainingConfig(Strict):
     """How long, how much at once, how fast."""
 
@@ -151,6 +159,8 @@ class TrainingConfig(Strict):
     prior_rate: Annotated[float, Field(gt=0)] = 2e-3
     refine_rate: Annotated[float, Field(gt=0)] = 3e-3
     refine_anchor: Annotated[float, Field(ge=0)] = 1.0  # weight of reading footage as before
+    upscale_batch: Annotated[int, Field(ge=1)] = 4
+    upscale_rate: Annotated[float, Field(gt=0)] = 4e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     augment: bool = True  # clips closer, shifted, backwards, in other colours, for the codec
     mirror: bool = True  # mirrored clips for the codec; the prior sees footage as it is
@@ -169,6 +179,7 @@ class Config(Strict):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     prior: PriorConfig = PriorConfig()
+    upscaler: UpscalerConfig = UpscalerConfig()
     training: TrainingConfig = TrainingConfig()
     pretrained: PretrainedConfig | None = None  # then `codec` and its training are not used
 

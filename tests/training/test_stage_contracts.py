@@ -18,6 +18,7 @@ from autoreel.config import (
     DiscriminatorConfig,
     PriorConfig,
     TrainingConfig,
+    UpscalerConfig,
     with_parts,
 )
 from autoreel.models.codec import Codec
@@ -30,6 +31,7 @@ from autoreel.training.measure import NoiseFootage
 from autoreel.training.prior_stage import PriorStage
 from autoreel.training.refine_stage import RefineStage
 from autoreel.training.stage import NonFiniteError, Stage
+from autoreel.training.upscale_stage import UpscaleStage
 
 CPU = torch.device("cpu")
 SMALL = Config(
@@ -37,7 +39,8 @@ SMALL = Config(
     codec=CodecConfig(latent_channels=4, widths=(8, 8, 8), encoder_depths=(1, 1, 1), decoder_depths=(1, 1, 1)),
     discriminator=DiscriminatorConfig(width=8),
     prior=PriorConfig(width=32, depth=1, heads=1, patch=1, window=3, steps=2),
-    training=TrainingConfig(codec_batch=2, codec_frames=5, prior_batch=4, threads=1),
+    upscaler=UpscalerConfig(width=8, depth=1),
+    training=TrainingConfig(codec_batch=2, codec_frames=5, prior_batch=4, upscale_batch=2, threads=1),
 )
 
 
@@ -70,6 +73,21 @@ def refine(path: Path) -> Stage:
     return RefineStage(SMALL, trained, drawn_by, NoiseFootage(SMALL), CPU)
 
 
+def larger_noise(times: int = 2) -> NoiseFootage:
+    """The footage of `SMALL`, larger."""
+    data = SMALL.data.model_copy(update={side: times * getattr(SMALL.data, side) for side in ("height", "width")})
+    store = NoiseFootage(SMALL.model_copy(update={"data": data}))
+    store.hash = f"noise {times}"
+    return store
+
+
+def upscale(path: Path) -> Stage:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        trained = Codec(SMALL.codec)
+    return UpscaleStage(SMALL, trained, NoiseFootage(SMALL), larger_noise(), CPU)
+
+
 # How to make one, given a place for its files; and shares of the budget that show each of its parts.
 STAGES: dict[str, tuple[Callable[[Path], Stage], tuple[float, ...]]] = {
     "toy": (toy, (0.1,)),
@@ -96,6 +114,7 @@ STAGES: dict[str, tuple[Callable[[Path], Stage], tuple[float, ...]]] = {
     ),
     "prior": (prior, (0.1, 0.9)),
     "refine": (refine, (0.1, 0.9)),
+    "upscale": (upscale, (0.1,)),
 }
 Make = Callable[[], Stage]
 every_stage = pytest.mark.parametrize("name", STAGES)

@@ -17,6 +17,7 @@ from autoreel.commands.options import (
     RunFolderPath,
     SignCert,
     SignKey,
+    Upscale,
     duration_s,
     film_length_s,
     parse_budget,
@@ -58,6 +59,7 @@ def film(
     encoder: Encoder | None = None,
     quality: Quality | None = None,
     hardware: Annotated[bool, Parameter(negative="")] = False,
+    upscale: Upscale | None = None,
     sign_cert: SignCert = None,
     sign_key: SignKey = None,
 ) -> None:
@@ -92,14 +94,17 @@ def film(
         encoder: Beside a storyboard: of the pictures, where the ending takes several.
         quality: Beside a storyboard: of the pictures; good when left out.
         hardware: Beside a storyboard: encode on a graphics chip where one can.
+        upscale: How what the model makes is enlarged: lanczos (when left out, unless the storyboard says otherwise), or
+            learned, which the run was trained for with --stage upscale.
         sign_cert: Your certificate and those that signed it (PEM): the film gets a C2PA manifest (extra c2pa).
         sign_key: The certificate's private key (PEM, without a password).
     """
     from autoreel import preflight
 
-    given = _Given(encoder, quality, hardware, preview, None, to)
+    given = _Given(encoder, quality, hardware, preview, None, to, None)
     if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
-        _film_again(footage[0], out, device, watermark, (sign_cert, sign_key), given._replace(from_=from_), {
+        given = given._replace(from_=from_, upscale=upscale)
+        _film_again(footage[0], out, device, watermark, (sign_cert, sign_key), given, {
             "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
             "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
             "--codec": codec,
@@ -134,6 +139,7 @@ def film(
         sources=footage, out=target, run=run, length_s=length_s if length is not None else None, budget=amount,
         music=music, title=title, kind=kind, wishes=wishes_of(preset, config, fit, fps, None, from_, codec), seed=seed,
         sample=sample, device=device, watermark=watermark, signing=signing_of(sign_cert, sign_key),
+        upscale=upscale or "lanczos",
     )  # fmt: skip
     made = carry_out(commission, report=note, bars=True)
     note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
@@ -149,6 +155,7 @@ def storyboard(
     title: str | None = None,
     kind: str = "plain",
     seed: int = 0,
+    upscale: Upscale = "lanczos",
 ) -> None:
     """Write the storyboard of a film, to edit and to render with `autoreel film`.
 
@@ -160,6 +167,7 @@ def storyboard(
         title: A title at the start.
         kind: Pace, transitions and look: plain, ad, romance, travel, or a .toml file of your own.
         seed: Decides what is left to chance.
+        upscale: How what the model makes is enlarged: lanczos, or learned (see `autoreel train --stage upscale`).
     """
     from autoreel import preflight
 
@@ -176,7 +184,8 @@ def storyboard(
     opened = autoreel.load(run)
     make_parent(out)
     print(write_storyboard(
-        opened, run, out, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=note
+        opened, run, out, music=music, length_s=length_s, title=title, seed=seed, kind=kind, upscale=upscale,
+        report=note,
     ))  # fmt: skip
 
 
@@ -189,6 +198,7 @@ class _Given(NamedTuple):
     preview: bool
     from_: str | None
     to: str | None
+    upscale: Upscale | None
 
 
 def _film_again(
@@ -224,6 +234,7 @@ def _film_again(
     how = Delivery(
         codec=delivery.encoder or "auto", quality=delivery.quality or "good", hardware=delivery.hardware,
         preview=delivery.preview, from_s=from_s, to_s=to_s, shots_of=film_of(storyboard, preflight.FILM_ENDINGS),
+        upscale=delivery.upscale,
     )  # fmt: skip
     _tell(render(
         storyboard, None, target, report=note, device=device, watermark=watermark, signing=signing, delivery=how

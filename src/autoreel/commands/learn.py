@@ -16,6 +16,7 @@ from autoreel.commands.options import (
     Judge,
     Out,
     parse_budget,
+    parse_size,
     parsed,
     wishes_of,
 )
@@ -26,6 +27,7 @@ def prepare(
     *footage: Path,
     out: Out,
     preset: Literal["tiny", "small", "base"] = "tiny",
+    size: str | None = None,
     fit: Fit = "crop",
     fps: float | None = None,
 ) -> None:
@@ -35,6 +37,7 @@ def prepare(
         footage: Folders and files with video; the names of sub-folders become labels.
         out: The folder for the prepared footage.
         preset: The size it is for: tiny (64 px), small (128 px), base (256 px).
+        size: Another size: 256x256, width and height.
         fit: What to do with footage of another shape: crop, or letterbox.
         fps: Frames per second; the footage's own when left out.
     """
@@ -43,8 +46,10 @@ def prepare(
 
     problems: list[AutoreelError] = [] if footage else [UsageError("give a folder of footage")]
     problems += preflight.check_training(fps, None)
+    pixels = parsed(problems, parse_size, size) if size is not None else None
     preflight.insist(problems + preflight.check_footage(footage) + preflight.check_folder(out))
-    data = from_mapping(DataConfig, {**PRESETS[preset].data.model_dump(), "fit": fit, "fps": fps}, "prepare")
+    changed = {"fit": fit, "fps": fps} | ({} if pixels is None else {"width": pixels[0], "height": pixels[1]})
+    data = from_mapping(DataConfig, {**PRESETS[preset].data.model_dump(), **changed}, "prepare")
     from autoreel.data.prepare import prepare as prepare_footage
 
     prepare_footage(footage, out, data, report=note)
@@ -56,7 +61,8 @@ def train(
     run: Annotated[Path, Parameter(name=["--run", "-r"])],
     budget: str | None = None,
     steps: int | None = None,
-    stage: Literal["all", "codec", "prior", "refine"] = "all",
+    stage: Literal["all", "codec", "prior", "refine", "upscale"] = "all",
+    large: Path | None = None,
     preset: str = "auto",
     family: Family | None = None,
     backbone: Backbone | None = None,
@@ -76,7 +82,10 @@ def train(
         run: The run folder: a new one, or one to go on with.
         budget: Time for training: 20m (when left out), 90s, 1h.
         steps: A number of updates instead of a time.
-        stage: codec, prior, or all (both); or refine: the encoder on generated video, so that re-encoding drifts less.
+        stage: codec, prior, or all (both); or refine: the encoder on generated video, so that re-encoding drifts less;
+            or upscale: what enlarges frames with --upscale learned.
+        large: With --stage upscale: a folder that `autoreel prepare --size` made of the same footage, at twice or four
+            times the size.
         preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
         family: What the codec is: gan, ae, vae, or vae-gan, which is taken when left out.
         backbone: What it is built of: resnet (taken when left out), or transformer.
@@ -102,6 +111,11 @@ def train(
     problems += preflight.check_training(fps, seed) + preflight.check_start(from_, codec)
     if steps is not None and budget is not None:
         problems.append(UsageError("--steps and --budget both say how long to train; leave one out"))
+    if (large is not None) != (stage == "upscale"):
+        problems.append(UsageError(
+            "--stage upscale and --large go together: --large is the same footage at twice or four times the size, "
+            "which `autoreel prepare --size` makes"
+        ))  # fmt: skip
     amount = parsed(problems, parse_budget, f"{steps} steps" if steps is not None else budget or "20m")
     preflight.insist(problems)
     assert amount is not None  # or there would have been a problem
@@ -109,6 +123,7 @@ def train(
     from autoreel.training.train import begin
     from autoreel.training.train import train as train_run
 
+    larger = FootageStore.open(large) if large is not None else None
     wishes = wishes_of(preset, config, fit, fps, seed, from_, codec, family, backbone, discriminator)
     if is_prepared and store_path is not None:
         store = FootageStore.open(store_path)
@@ -116,5 +131,5 @@ def train(
     else:
         folder = open_run(run, wishes, amount, device=device, report=note)
         store = prepare_into(folder, footage, report=note)
-    train_run(begin(folder.root, store), store, budget=amount, stage=stage, device=device)
+    train_run(begin(folder.root, store), store, budget=amount, stage=stage, device=device, larger=larger)
     print(run)

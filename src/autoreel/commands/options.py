@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from autoreel.errors import AutoreelError
+from autoreel.errors import AutoreelError, UsageError
 
 if TYPE_CHECKING:
     from autoreel.media.manifest import Signing
@@ -24,6 +25,7 @@ SignKey = Annotated[Path | None, Parameter(name="--sign-key")]
 RunFolderPath = Annotated[Path | None, Parameter(name=["--run", "-r"])]
 Fit = Literal["crop", "letterbox"]
 Device = Literal["auto", "cpu", "cuda"]
+Upscale = Literal["lanczos", "learned"]
 Family = Literal["gan", "ae", "vae", "vae-gan"]
 Backbone = Literal["resnet", "transformer"]
 Judge = Literal["conv", "fc"]
@@ -57,6 +59,14 @@ def signing_of(cert: Path | None, key: Path | None) -> Signing | None:
     from autoreel.media.manifest import Signing
 
     return Signing(cert, key) if cert is not None and key is not None else None
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of "256x256"."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip().lower())
+    if found is None:
+        raise UsageError(f"size {text!r} is not understood; write width x height in pixels: 256x256")
+    return int(found[1]), int(found[2])
 
 
 def parse_budget(text: str) -> Budget:

@@ -12,6 +12,7 @@ from pathlib import Path
 from autoreel.errors import UsageError
 from autoreel.film.document import beside
 from autoreel.film.make import DEFAULT_LENGTH_S, MadeFilm, make_film
+from autoreel.film.storyboard import Upscale
 from autoreel.generation.clips import make_parent
 from autoreel.media.manifest import Signing
 from autoreel.runs import RunFolder
@@ -40,6 +41,7 @@ class Commission:
         device: "auto", "cpu" or "cuda".
         watermark: mark what the model made.
         signing: the signature that the film's C2PA manifest gets.
+        upscale: how the model's pictures are enlarged.
     """
 
     sources: tuple[Path, ...]
@@ -56,6 +58,7 @@ class Commission:
     device: str = "auto"
     watermark: bool = True
     signing: Signing | None = None
+    upscale: Upscale = "lanczos"
 
     @property
     def run_path(self) -> Path:
@@ -80,6 +83,8 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
     wishes, budget = commission.wishes, commission.budget
     if wishes.seed is None and not is_begun(commission.run_path):
         wishes = replace(wishes, seed=commission.seed)
+    if commission.upscale == "learned":
+        _check_upscaler(commission.run_path)
     make_parent(commission.out)
     folder = open_run(commission.run_path, wishes, budget, device=commission.device, report=say)
     training_seed = folder.config.training.seed
@@ -97,8 +102,20 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
         Run.open(folder.root, device=commission.device), folder.root, commission.out, music=music,
         length_s=commission.length_s, title=commission.title, kind=commission.kind,
         seed=commission.seed, default_seed=training_seed, device=commission.device,
-        watermark=commission.watermark, signing=commission.signing, report=say,
+        watermark=commission.watermark, signing=commission.signing, report=say, upscale=commission.upscale,
     )  # fmt: skip
+
+
+def _check_upscaler(run_path: Path) -> None:
+    """Say before any training that there is nothing to enlarge with."""
+    if not is_begun(run_path):
+        raise UsageError(
+            "--upscale learned needs a run that has learned to enlarge; make the film without it first, then train "
+            "that with `autoreel train --stage upscale`"
+        )
+    from autoreel.models.opening import open_upscaler  # torch
+
+    open_upscaler(RunFolder.open(run_path))
 
 
 def is_begun(run_path: Path) -> bool:

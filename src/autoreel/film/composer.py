@@ -20,7 +20,8 @@ from autoreel.film.layout import Layout, Placed
 from autoreel.film.made import FilmRun
 from autoreel.film.pace import Pace
 from autoreel.film.painted import Way, gathered, paint
-from autoreel.film.sources import open_source, skipped
+from autoreel.film.provenance import upscaler_hash
+from autoreel.film.sources import Fitter, open_source, skipped
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Storyboard
 from autoreel.film.transitions import fade, mix, to_color
 
@@ -168,11 +169,13 @@ class Composer:
             shots = [[self._what_makes(p), p.num_frames, p.shot.model_dump(mode="json")] for p in (before, following)]
             canvas = self.board.canvas.model_dump(mode="json")
             what = {"run": self.run_hash, "way": into.kind, "frames": count, "canvas": canvas, "shots": shots}
+            enlarged_by = upscaler_hash(self.board)  # what the model is given has been enlarged
+            what |= {} if enlarged_by is None else {"upscaler": enlarged_by}
         label, seed = following.shot.label, following.shot.seed or 0
         made = self.cache.frames(
             what, len(firsts), lambda: iter([paint(into.kind, run, firsts, lasts, label, seed)])
         )  # fmt: skip
-        return Way(np.concatenate(list(made)), step, real, count)
+        return Way(np.concatenate(list(self._enlarged(made))), step, real, count)
 
     def _next(self, index: int) -> Image.Image:
         return self._shown(index).next()
@@ -196,7 +199,15 @@ class Composer:
                 return self.cache.frames(self._what_makes(placed), count, lambda: iter([self._await(placed.number)]))
             return self.cache.frames(self._what_makes(placed), count, make)
 
-        return _Shown(open_source(placed, canvas, self.run, cached), apply, bool(placed.shot.effects))
+        pictures = open_source(placed, canvas, self.run, cached, self._enlarged)
+        return _Shown(pictures, apply, bool(placed.shot.effects))
+
+    def _enlarged(self, frames: Iterator[Frames]) -> Iterator[Frames]:
+        """Frames of the model nearer to the canvas's size, where it has learned that; the cache keeps them as made."""
+        canvas, run = self.board.canvas, self.run
+        if canvas.upscale != "learned" or run is None or Fitter(canvas).scaled_size(*run.size) <= run.size:
+            return frames
+        return run.enlarge_stream(frames)
 
     def _await(self, number: int) -> Frames:
         """The frames of a shot that is made ahead; those before it have been used, or were not needed after all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +58,7 @@ class FilmRun(Protocol):
         self, frames: Frames, strength: float = 0.6, label: str | None = None, seed: int = 0
     ) -> Frames: ...
     def encode(self, frames: Frames) -> NDArray[np.float32]: ...
+    def enlarge_stream(self, frames: Iterable[Frames]) -> Iterator[Frames]: ...
 
 
 def make(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:

@@ -18,7 +18,7 @@ from autoreel.film.layout import lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.provenance import hash_of_folder
 from autoreel.film.renderer import FilmResult, Report, read_beats, render
-from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard
+from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard, Upscale
 from autoreel.film.takes import Takes, choose_takes
 from autoreel.media.manifest import Signing
 
@@ -48,6 +48,7 @@ def make_film(
     seed: int | None = None,
     default_seed: int = 0,
     kind: str = DEFAULT_KIND,
+    upscale: Upscale = "lanczos",
     device: str = "auto",
     watermark: bool = True,
     signing: Signing | None = None,
@@ -65,6 +66,7 @@ def make_film(
         seed: the same seed gives the same film; None where nobody asked for one.
         default_seed: taken then.
         kind: of film: one of `kinds.known_kinds()`, or a person's own file.
+        upscale: how the model's pictures are enlarged.
         device: for the run that an edited storyboard names, where that is another.
         watermark: mark what the model made.
         signing: the signature that its C2PA manifest gets.
@@ -76,25 +78,28 @@ def make_film(
         MediaError: the music cannot be read.
         OutputError: the film cannot be written.
     """
+    if upscale == "learned":
+        run.enlarge_stream(iter(()))  # what is wrong with it is said before anything is made
     path = beside(out, ".toml")
     if is_edited(path):
         board = load_storyboard(path)
         is_own = board.run is None or Path(board.run).resolve() == run_path.resolve()
         if report is not None:
             others = [f"--kind {kind}"] * (kind != DEFAULT_KIND) + [f"--seed {seed}"] * (seed is not None)
+            others += [f"--upscale {upscale}"] * (upscale == "learned" != board.canvas.upscale)
             report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run, others))
         made = render(
             path, run if is_own else None, out, report=report, device=device, watermark=watermark, signing=signing
         )
         return MadeFilm(made, path)
     length_s, seed = DEFAULT_LENGTH_S if length_s is None else length_s, default_seed if seed is None else seed
-    wishes = _digest_of_wishes(run, run_path, music, length_s, title, seed, kind)
+    wishes = _digest_of_wishes(run, run_path, music, length_s, title, seed, kind, upscale)
     if wishes is not None and written_for(path) == wishes:  # an earlier call was stopped after this, or was not
         if report is not None:
             report(f"storyboard: {path.name} is the one for these wishes already")
         return MadeFilm(render(path, run, out, report=report, watermark=watermark, signing=signing), path)
     board, takes = _compose(
-        run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report
+        run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report, upscale=upscale
     )
     written = _written(board, path, report, wishes)
     made = render(written, run, out, report=report, takes=takes, watermark=watermark, signing=signing)
@@ -102,8 +107,9 @@ def make_film(
 
 
 def _digest_of_wishes(
-    run: FilmRun, run_path: Path, music: Path | None, length_s: float, title: str | None, seed: int, kind: str
-) -> str | None:
+    run: FilmRun, run_path: Path, music: Path | None, length_s: float, title: str | None, seed: int, kind: str,
+    upscale: Upscale,
+) -> str | None:  # fmt: skip
     """What decides a storyboard: the model, the music, and what a person asked for; None where there are no weights."""
     weights = hash_of_folder(run_path)
     if weights is None:
@@ -112,7 +118,7 @@ def _digest_of_wishes(
     if music is not None:
         with music.open("rb") as file:
             heard = hashlib.file_digest(file, "sha256").hexdigest()
-    canvas = canvas_for(run.size, run.rate).model_dump_json()
+    canvas = canvas_for(run.size, run.rate, upscale).model_dump_json()
     wishes = [__version__, weights, str(run_path.absolute()), heard, str(music and music.absolute()), length_s, title,
               seed, load_kind(kind).model_dump_json(), canvas]  # fmt: skip
     return hashlib.sha256(json.dumps(wishes).encode()).hexdigest()[:16]
@@ -152,6 +158,7 @@ def write_storyboard(
     title: str | None = None,
     seed: int = 0,
     kind: str = "plain",
+    upscale: Upscale = "lanczos",
     report: Report | None = None,
 ) -> Path:
     """Write the storyboard of a film: cuts on the beats of the music, labels in turn. Arguments as in `make_film`.
@@ -160,7 +167,7 @@ def write_storyboard(
         Where it stands: `path`, or a name beside it when `path` holds one that somebody edited.
     """
     board, _ = _compose(
-        run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report
+        run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report, upscale=upscale
     )
     return _written(board, path, report)
 
@@ -192,10 +199,10 @@ def compose_storyboard(
 
 def _compose(
     run: FilmRun, run_path: Path, *, music: Path | None, length_s: float, title: str | None, seed: int, kind: str,
-    report: Report | None,
+    report: Report | None, upscale: Upscale = "lanczos",
 ) -> tuple[Storyboard, Takes]:  # fmt: skip
     """The storyboard, and the takes of its shots that were sketched on the way."""
-    canvas = canvas_for(run.size, run.rate)
+    canvas = canvas_for(run.size, run.rate, upscale)
     beats = even_beats(max(0.0, min(length_s, 1e6)))
     if music is not None and 0 < length_s < 1e6:
         beats = read_beats(music, 0.0, length_s)
@@ -213,15 +220,17 @@ def _compose(
     return choose_takes(board, layout, run, energy, seed=seed, report=report)
 
 
-def canvas_for(size: tuple[int, int], rate: Fraction) -> Canvas:
+def canvas_for(size: tuple[int, int], rate: Fraction, upscale: Upscale = "lanczos") -> Canvas:
     """The canvas for footage of a model: its shape and rate, several times its size.
 
     Args:
         size: (height, width) of the model's frames.
         rate: frames per second of the model's frames.
+        upscale: how they are enlarged.
     """
     height, width = size
     factor = Fraction(next((times for most, times in ENLARGED if height <= most), 1))
     factor = min(factor, Fraction(LONGEST_SIDE_PX, max(height, width)))
     tall, wide = (max(16, 2 * round(side * factor / 2)) for side in (height, width))
-    return Canvas(width=wide, height=tall, rate=rate if 1 <= rate <= MAX_RATE_HZ else Fraction(25))
+    rate = rate if 1 <= rate <= MAX_RATE_HZ else Fraction(25)
+    return Canvas(width=wide, height=tall, rate=rate, upscale=upscale)

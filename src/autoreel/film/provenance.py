@@ -21,6 +21,7 @@ KIND_OF_VERB = {
     **dict.fromkeys(GENERATED_VERBS, "generated"), **dict.fromkeys(REPAINTED_VERBS, "rebuilt"),
     "material": "original", "still": "original", "card": "plain",
 }  # fmt: skip
+UPSCALER = "upscale.safetensors"  # changes how large pictures look, and nothing that is kept or marked
 MADE_BY_MODEL = ("generated", "rebuilt")
 NOTICE = {
     "generated": NOTICES["generate"],
@@ -69,7 +70,18 @@ def hash_of_folder(path: Path) -> str | None:
     # A person may edit these in the run's config.toml; all else there has gone into the weights.
     sampling = [config.prior.steps, config.prior.guidance, config.prior.context_noise, config.prior.window]
     settings = hashlib.sha256(json.dumps([*sampling, config.data.fit]).encode()).hexdigest()
-    return "+".join([*(weights[name].sha256 or "" for name in sorted(weights)), settings[:16]])
+    return "+".join([*(weights[name].sha256 or "" for name in sorted(weights) if name != UPSCALER), settings[:16]])
+
+
+def upscaler_hash(storyboard: Storyboard) -> str | None:
+    """The hash of what a film's shots are enlarged with; None where that is Lanczos."""
+    if storyboard.canvas.upscale != "learned" or storyboard.run is None:
+        return None
+    try:
+        found = RunFolder.open(Path(storyboard.run)).manifest.weights.get(UPSCALER)
+    except RunError:
+        return None
+    return found.sha256 if found is not None else None
 
 
 def kinds_seen(layout: Layout) -> list[frozenset[str]]:
@@ -152,6 +164,7 @@ def record(
         "duration_s": float(layout.num_frames / layout.rate),
         "rendered_in_s": round(wall_s, 2),
         "run_hash": run_hash,
+        "upscaler": upscaler_hash(storyboard),
         "watermark": {"version": watermark.VERSION, "run_id": watermark.run_id(run_hash)} if is_marked else None,
         "versions": versions(),
         "timeline": timeline(layout),
@@ -169,17 +182,20 @@ def write_record(values: dict[str, Any], path: Path) -> None:
     atomic_write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
-def differences(path: Path, run_hash: str | None) -> list[str]:
+def differences(path: Path, run_hash: str | None, upscaler: str | None = None) -> list[str]:
     """Why a film made again from its record may not be the same, one line each; nothing when it will be.
 
     Args:
         path: the record, already read once as a storyboard.
         run_hash: as `hash_of_run` gives it now.
+        upscaler: as `upscaler_hash` gives it now.
     """
     before = json.loads(path.read_text(encoding="utf-8"))
     lines = []
     if before.get("run_hash") not in (None, run_hash):
         lines.append("the run was trained on since this film was made, or its config changed: its pictures will differ")
+    if before.get("upscaler") not in (None, upscaler):
+        lines.append("what enlarges its shots was trained on since this film was made: its pictures will differ")
     now, then = versions(), before.get("versions") or {}
     changed = [f"{name} {then[name]} is now {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
     if changed:

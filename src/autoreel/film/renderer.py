@@ -31,7 +31,7 @@ from autoreel.film.made import FilmRun
 from autoreel.film.overlays import Overlays
 from autoreel.film.preflight import check_places, check_sources
 from autoreel.film.soundtrack import soundtrack
-from autoreel.film.storyboard import Canvas, Storyboard, needs_run
+from autoreel.film.storyboard import Canvas, Storyboard, Upscale, needs_run
 from autoreel.film.takes import Takes
 from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
@@ -58,6 +58,7 @@ class Delivery:
         quality: of the pictures.
         hardware: encode on a graphics chip where one works.
         preview: small and fast, to look at an edit.
+        upscale: how what a model made is enlarged; None as the storyboard says.
         from_s, to_s: only this part of the film; None for its start and its end.
         shots_of: the film whose kept shots are used; None for the one that is written.
     """
@@ -66,6 +67,7 @@ class Delivery:
     quality: Quality = "good"
     hardware: bool = False
     preview: bool = False
+    upscale: Upscale | None = None
     from_s: float | None = None
     to_s: float | None = None
     shots_of: Path | None = None
@@ -150,11 +152,16 @@ def render(
     if isinstance(storyboard, Path) and storyboard.suffix.lower() == ".json":
         watermark = watermark and provenance.is_marked(storyboard)
         if report is not None:
-            for line in provenance.differences(storyboard, run_hash):
+            for line in provenance.differences(storyboard, run_hash, provenance.upscaler_hash(board)):
                 report(line)
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = open_run(Path(str(board.run)), device)
     delivery = delivery or Delivery()
+    if delivery.upscale is not None:
+        changed = board.canvas.model_copy(update={"upscale": delivery.upscale})
+        board = board.model_copy(update={"canvas": changed})
+    if run is not None and board.canvas.upscale == "learned":
+        run.enlarge_stream(iter(()))  # what is wrong with it is said before anything is made
     if delivery.preview:
         board = board.model_copy(update={"canvas": small_canvas(board.canvas)})
     check_sources(board, run, where)

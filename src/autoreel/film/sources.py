@@ -30,7 +30,7 @@ MAX_REVERSED_BYTES = 1 << 30
 
 def open_source(
     placed: Placed, canvas: Canvas, run: FilmRun | None, cached: Callable[[int, Callable[[], Iterator[Frames]]],
-    Iterator[Frames]],
+    Iterator[Frames]], enlarge: Callable[[Iterator[Frames]], Iterator[Frames]] = iter,
 ) -> Iterator[Image.Image]:  # fmt: skip
     """The pictures of a shot before its effects.
 
@@ -39,6 +39,7 @@ def open_source(
         canvas: what they are fitted to.
         run: for shots that need a model.
         cached: called with the number of source frames and what makes them; gives those frames, perhaps from before.
+        enlarge: gives frames of the model larger, as many as it is given.
 
     Returns:
         Exactly `placed.num_frames` RGB pictures of the canvas's size, at the film's rate.
@@ -59,7 +60,7 @@ def open_source(
     pace, skip = Pace.of(placed, run.rate, rate), skipped(shot, run.rate)
     count = skip + pace.num_source
     frames = cached(count, lambda: make(placed, run, count))
-    return _paced(without(frames, skip), pace, placed.number, run.rate, Fitter(canvas).fit)
+    return _paced(enlarge(without(frames, skip)), pace, placed.number, run.rate, Fitter(canvas).fit)
 
 
 def skipped(shot: Shot, rate: Fraction) -> int:

@@ -64,6 +64,7 @@ def _as_color(value: Any) -> Any:
     raise ValueError(f"a color is '#rrggbb' or one of {', '.join(NAMED_COLORS)}")
 
 
+Upscale = Literal["lanczos", "learned"]
 Rate = Annotated[InstanceOf[Fraction], BeforeValidator(_as_rate), PlainSerializer(_from_rate)]
 Color = Annotated[str, BeforeValidator(_as_color)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -82,6 +83,7 @@ class Canvas(Strict):
     rate: Rate = Fraction(25)
     fit: Literal["crop", "letterbox"] = "crop"
     background: Color = "#000000"
+    upscale: Upscale = "lanczos"  # how what a model made is enlarged
 
 
 class Transition(Strict):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -28,13 +28,15 @@ from autoreel.errors import RunError, UsageError
 from autoreel.generation import draws, verbs
 from autoreel.generation import timeline as rows
 from autoreel.generation.coding import FrameCodec
+from autoreel.generation.enlarging import Enlarger
 from autoreel.generation.rollout import Sampling, roll_out
 from autoreel.generation.sampler import Solver
 from autoreel.generation.timeline import NO_LABEL
 from autoreel.generation.verbs import Fill, Maker
 from autoreel.models.compute import choose_device, matrix_dtype
-from autoreel.models.opening import open_codec
+from autoreel.models.opening import open_codec, open_upscaler
 from autoreel.models.prior import Prior
+from autoreel.models.upscaler import Upscaler
 from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder, layout_of
 
@@ -77,6 +79,7 @@ class Run:
         device: to compute on.
         no_prior: why there is none.
         gaussian: file of the fit to the footage's latents; None when no latents were ever made.
+        upscaler: opens what enlarges its frames; None where there is none.
     """
 
     def __init__(
@@ -90,10 +93,13 @@ class Run:
         device: torch.device,
         no_prior: str = "this run's prior is not trained yet",
         gaussian: Path | None = None,
+        upscaler: Callable[[], Upscaler] | None = None,
     ) -> None:
         self.config, self.labels, self.size, self.rate, self.device = config, tuple(labels), size, rate, device
         self._prior = prior.to(device).eval() if prior is not None else None
         self._dtype, self._no_prior, self._gaussian = matrix_dtype(device), no_prior, gaussian
+        self._open_upscaler = upscaler
+        self._enlarger: Enlarger | None = None
         self._untiled = codec.to(device).eval()
         self._codec = self._codec_for(self.size)
         if self._prior is not None:  # else autocast would copy every matrix anew for each frame
@@ -132,6 +138,7 @@ class Run:
         return cls(
             config, codec, prior, manifest.labels, manifest.size, manifest.rate, choose_device(device), no_prior,
             gaussian=folder.path(f"gaussian-{manifest.codec_hash}.safetensors"),
+            upscaler=partial(open_upscaler, folder),
         )  # fmt: skip
 
     # --- between frames and latents
@@ -386,6 +393,28 @@ class Run:
     def slow_stream(self, frames: Chunks, factor: float = 2.0) -> Iterator[Frames]:
         """`slow`, yielding frames as they are painted, in memory that does not grow."""
         return _only(verbs.slow(self._codec, _chunks(frames), factor))
+
+    def enlarge(self, frames: Frames) -> Frames:
+        """Frames of this run, larger by what it learned of its footage (`autoreel train --stage upscale`).
+
+        Args:
+            frames: uint8 (T, H, W, 3).
+
+        Returns:
+            uint8 (T, times * H, times * W, 3), times 2 or 4.
+
+        Raises:
+            RunError: that is not learned yet, or Lanczos was better.
+        """
+        return _whole(self.enlarge_stream([frames]))
+
+    def enlarge_stream(self, frames: Iterable[Frames]) -> Iterator[Frames]:
+        """`enlarge` for chunks of any length, in memory that does not grow; what is wrong is said at once."""
+        if self._enlarger is None:
+            if self._open_upscaler is None:
+                raise RunError("this run has not learned to enlarge; run `autoreel train --stage upscale` on it")
+            self._enlarger = Enlarger(self._open_upscaler(), self.device, self._dtype)
+        return self._enlarger.stream(frames)
 
     # --- what is given
 

@@ -59,7 +59,8 @@ class StageState(Strict):
         done: its weights are exported and its budget was used up; while a larger one is trained they stay.
         step: steps taken when it was done; 0 before. Checkpoints say how far a stopped training is.
         elapsed_s: seconds spent in the loop, over all sessions, when it was done.
-        codec_hash: the codec its latents came from (prior only).
+        codec_hash: the codec its latents came from, and "+" with the hash of the larger footage (upscale only); None of
+            the codec itself.
     """
 
     done: bool = False

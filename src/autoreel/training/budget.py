@@ -115,15 +115,18 @@ def divide(budget: Budget, stage: str, codec_share: float, family: str = "vae-ga
     """
     if family == "gan" and stage == "all":
         return {"codec": budget}
-    if family == "gan" and stage in ("prior", "refine"):
-        why = "no prior: its latents are drawn from N(0, I)" if stage == "prior" else "no encoder to refine"
+    if family == "gan" and stage in ("prior", "refine", "upscale"):
+        why = {
+            "prior": "no prior: its latents are drawn from N(0, I)", "refine": "no encoder to refine",
+            "upscale": "no encoder, so that there are no pairs to learn enlarging from",
+        }[stage]  # fmt: skip
         raise UsageError(f"the family gan has {why}; use --stage codec or all")
     if stage == "all":
         if budget.seconds is not None:
             codec_share *= 0.5 + 0.5 * min(1.0, budget.seconds / LONG_S)
         return {"codec": budget.share(codec_share), "prior": budget.share(1.0 - codec_share)}
-    if stage not in ("codec", "prior", "refine"):
-        raise UsageError(f"unknown stage {stage!r}; use codec, prior, refine or all")
+    if stage not in ("codec", "prior", "refine", "upscale"):
+        raise UsageError(f"unknown stage {stage!r}; use codec, prior, refine, upscale or all")
     return {stage: budget}
 
 

@@ -72,6 +72,26 @@ def wavelet(error: Tensor, term: Term, levels: int = 3) -> Tensor:
     return torch.stack([*found, term(average)]).mean()
 
 
+def contrast(made: Tensor, original: Tensor, side: int = 8) -> Tensor:
+    """How far the edges of parts of a picture are from being as strong as the original's, wherever in a part they lie.
+
+    Squares and absolute values are smallest for a mean of all that may be there, which is soft; this is not.
+
+    Args:
+        made: (B, C, T, H, W).
+        original: the same shape.
+        side: of a part, pixels.
+
+    Returns:
+        Mean absolute difference of the parts' mean differences of neighbouring pixels, across and down.
+    """
+    found = []
+    for dim in (-1, -2):
+        strengths = [F.avg_pool2d(video.diff(dim=dim).abs().mean(1), side) for video in (made, original)]
+        found.append((strengths[0] - strengths[1]).abs().mean())
+    return torch.stack(found).mean()
+
+
 def relativistic(ahead: Tensor, behind: Tensor) -> Tensor:
     """Relativistic pairing loss (Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024, eq. 2).
 

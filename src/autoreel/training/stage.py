@@ -33,10 +33,12 @@ class Export:
     Args:
         tensors: the averaged (EMA) weights, by name.
         metadata: plain strings for the header of the file.
+        note: what a person should know of them, in a line.
     """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    note: str = ""
 
 
 @runtime_checkable

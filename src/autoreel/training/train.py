@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from autoreel.training.stage import Stage
 from autoreel.training.threads import ThreadWatch, fastest_threads, threads_given_back
 
 BuildStage = Callable[[RunFolder, FootageStore, torch.device, Budget], Stage]  # the budget is that of the stage
-OF_ONE_CODEC = ("prior", "refine")  # stages that begin again when the codec has changed
+OF_ONE_CODEC = ("prior", "refine", "upscale")  # stages that begin again when the codec has changed
 MEASURE_FROM_S = 60.0  # in shorter trainings measuring would cost more than it gives
 MEASURE_FROM_STEPS = 100
 
@@ -73,6 +74,7 @@ def train(
     stop: threading.Event | None = None,
     device: str = "auto",
     builders: Mapping[str, BuildStage] | None = None,
+    larger: FootageStore | None = None,
 ) -> TrainResult:
     """Train a run, from wherever it is, until the budget of every stage is used up.
 
@@ -83,11 +85,13 @@ def train(
         run: the run folder.
         store: the footage.
         budget: over all sessions. For "all" it is divided by the config's `codec_share`.
-        stage: "codec", "prior", "refine" (the encoder, on generated video) or "all", which is codec and prior.
+        stage: "codec", "prior", "refine" (the encoder, on generated video), "upscale" (what enlarges frames) or "all",
+            which is codec and prior.
         report: given plain lines; None shows a bar on a terminal.
         stop: set it to stop; None lets Ctrl-C and SIGTERM do so.
         device: "auto", "cpu" or "cuda".
         builders: how each stage is made; for tests and for stages of one's own.
+        larger: the same footage at twice or four times the size, which the stage "upscale" learns from.
 
     Raises:
         UsageError: no such stage or device.
@@ -100,6 +104,8 @@ def train(
     shares = _shares(run, budget, stage)
     target = choose_device(device)
     builders, available = builders or BUILDERS, torch.get_num_threads()
+    if larger is not None:
+        builders = {**builders, "upscale": partial(_upscale_stage, larger=larger)}
     with contextlib.ExitStack() as open_things:
         open_things.enter_context(run.lock())
         shown = open_things.enter_context(display(report))
@@ -112,7 +118,8 @@ def train(
 
             measure_pretrained(run, store, target)
         for name, share in shares.items():
-            _train_stage(name, run, store, share, shown, stop, target, builders[name], available)
+            made_of = _made_of(name, run, larger)
+            _train_stage(name, run, store, share, shown, stop, target, builders[name], available, made_of)
             if stop.is_set():  # asked for after the last step; who called must not go on to what follows
                 raise stopped_error(f"stopped after the {name}; it is saved, the same command goes on", stop)
     return TrainResult(run, run.manifest.stages)
@@ -153,10 +160,10 @@ def _train_stage(
     device: torch.device,
     build: BuildStage,
     available: int,
+    codec_hash: str | None,
 ) -> None:
     state = run.manifest.stages.get(name, StageState())
     weights = f"{name}.safetensors"
-    codec_hash = _codec_of(run) if name in OF_ONE_CODEC else None
     if state.done and weights in run.manifest.weights and state.codec_hash == codec_hash:
         if budget.reached(state.step, state.elapsed_s):
             took = f"{state.step} steps in {show_duration(state.elapsed_s)}"
@@ -170,7 +177,8 @@ def _train_stage(
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
         if checkpoints.paths():
-            shown.note(f"{name}: the codec has changed, so it begins again")
+            what = "codec" if name != "upscale" else "codec or the larger footage"
+            shown.note(f"{name}: the {what} has changed, so it begins again")
         checkpoints.clear()
         if weights in run.manifest.weights:  # a kill came between the codec's new weights and forgetting these
             run.forget_weights(weights)
@@ -187,6 +195,8 @@ def _train_stage(
         setup_s=min(time.monotonic() - began_s, (budget.seconds or 0.0) / 2),  # something must be left to train in
     )  # fmt: skip
     export = built.export()
+    if export.note:
+        shown.note(export.note)
     codec_before = run.manifest.codec_hash
     run.save_weights(weights, export.tensors, export.metadata)
     if run.manifest.codec_hash != codec_before:  # the prior of another codec would paint noise
@@ -194,6 +204,18 @@ def _train_stage(
             run.forget_weights(f"{other}.safetensors")
     run.update_stage(name, StageState(done=True, step=ended.step, elapsed_s=ended.elapsed_s, codec_hash=codec_hash))
     shown.note(f"{name}: trained, {ended.step} steps in {show_duration(ended.elapsed_s)}")
+
+
+def _made_of(name: str, run: RunFolder, larger: FootageStore | None) -> str | None:
+    """What a stage belongs to, as hashes; when that is another one it begins again."""
+    if name == "upscale" and larger is None:
+        raise UsageError(
+            "--stage upscale learns from the same footage at twice or four times the size; prepare that with --size, "
+            "and give it with --large"
+        )
+    if name not in OF_ONE_CODEC:
+        return None
+    return _codec_of(run) + (f"+{larger.hash}" if name == "upscale" and larger is not None else "")
 
 
 def _codec_of(run: RunFolder) -> str:
@@ -304,6 +326,15 @@ def _refine_stage(run: RunFolder, store: FootageStore, device: torch.device, bud
         prior = Prior(run.config.prior, codec.latent_channels, size, len(store.labels))
         prior.load_state_dict(run.load_weights("prior.safetensors", layout_of(prior.state_dict())))
     return RefineStage(run.config, codec, prior, store, device)
+
+
+def _upscale_stage(
+    run: RunFolder, store: FootageStore, device: torch.device, budget: Budget, *, larger: FootageStore
+) -> Stage:  # fmt: skip
+    from autoreel.models.opening import open_codec
+    from autoreel.training.upscale_stage import UpscaleStage
+
+    return UpscaleStage(run.config, open_codec(run), store, larger, device)
 
 
 BUILDERS: Mapping[str, BuildStage] = {"codec": _codec_stage, "prior": _prior_stage, "refine": _refine_stage}
