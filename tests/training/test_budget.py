@@ -63,7 +63,9 @@ def test_all_is_divided_and_a_stage_gets_the_whole() -> None:
     assert divide(Budget(steps=7), "refine", 0.5) == {"refine": Budget(steps=7)}
     with pytest.raises(UsageError, match="no encoder to refine"):
         divide(Budget(steps=7), "refine", 0.5, "gan")
-    with pytest.raises(UsageError, match="use codec, prior, refine or all"):
+    with pytest.raises(UsageError, match="no pairs to learn enlarging from"):
+        divide(Budget(steps=7), "upscale", 0.5, "gan")
+    with pytest.raises(UsageError, match="use codec, prior, refine, upscale or all"):
         divide(Budget(steps=7), "both", 0.5)
 
 
