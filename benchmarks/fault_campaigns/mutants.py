@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -34,8 +35,8 @@ KINDS = ("bit flips", "truncation", "header edit", "splice")
 LIMITS = Limits(max_decoded_frames=400, wall_s=120.0, cpu_s=60, memory_bytes=2 << 30, twice=True)
 SIZE = (48, 64)
 PREPARED, FPS = (64, 64), 25  # what prepare makes of the footage
-DEAR_PIXELS = 3e7  # of a whole file; see `in_turn`
-DEAR_TURNS = 12
+DEAR_PIXELS, ENDLESS_PIXELS = 3e7, 1e9  # of a whole file; see `in_turn`
+DEAR_TURNS = 8
 ALIKE = 1.0  # mean difference of a picture in 8-bit steps up to which it counts as the same
 
 
@@ -99,7 +100,7 @@ def mutants(sources: Sequence[Path], count: int, seed: int, kinds: Sequence[str]
     sources = [source for source in sources if contents[source]]
     made = 0
     while made < count:
-        source, kind = sources[made % len(sources)], kinds[made // len(sources) % len(kinds)]
+        source, kind = sources[made % len(sources)], rng.choice(kinds)
         content = mutate(contents[source], kind, rng, contents[rng.choice(sources)])
         if content != contents[source] and content:
             yield Mutant(source, kind, content)
@@ -108,15 +109,26 @@ def mutants(sources: Sequence[Path], count: int, seed: int, kinds: Sequence[str]
 
 def in_turn(sources: Sequence[Path]) -> list[Path]:
     """The sources of a large campaign: a file that takes seconds comes once where the others come DEAR_TURNS times."""
-    dear, quick = [], []
+    turns: dict[int, list[Path]] = {}
     for source in sources:
-        try:
-            info = probe(source)
-            pixels = info.width * info.height * float(info.rate or 25) * (info.duration_s or 1.0)
-        except MediaError:
-            pixels = 0.0
-        (dear if pixels > DEAR_PIXELS or source.stat().st_size > 1 << 20 else quick).append(source)
-    return quick * DEAR_TURNS + dear
+        times = 1 if is_endless(source) else DEAR_TURNS if _pixels(source) > DEAR_PIXELS else DEAR_TURNS**2
+        turns.setdefault(times, []).append(source)
+    return [source for times, some in turns.items() for source in some * times]
+
+
+def is_endless(source: Path) -> bool:
+    """Whether decoding it takes minutes."""
+    return _pixels(source) > ENDLESS_PIXELS
+
+
+@cache
+def _pixels(source: Path) -> float:
+    """How many a whole file has, about."""
+    try:
+        info = probe(source)
+    except MediaError:
+        return 0.0
+    return info.width * info.height * float(info.rate or 25) * (info.duration_s or 1.0)
 
 
 def pictures(path: Path) -> NDArray[np.uint8]:
@@ -316,11 +328,14 @@ def _batches(items: Iterator[Mutant], size: int) -> Iterator[list[Mutant]]:
 def _wholes(
     findings: Findings, sources: Sequence[Path], work: Path
 ) -> tuple[dict[Path, Looked], dict[Path, str]]:
-    """What prepare takes of each whole file, and its codec."""
+    """What prepare takes of each whole file, and its codec; nothing of those that would take minutes."""
     clips, store = work / "whole", work / "wholes"
     clips.mkdir()
     codecs = {}
     for number, source in enumerate(dict.fromkeys(sources)):
+        if is_endless(source):
+            codecs[source] = "none"
+            continue
         (clips / f"{number}{source.suffix}").write_bytes(source.read_bytes())
         try:
             codecs[source] = probe(source).codec or "none"
