@@ -33,10 +33,10 @@ def disk_full(options: argparse.Namespace) -> Findings:
 
 
 def spikes(options: argparse.Namespace) -> Findings:
-    """Losses that are not finite or far too high, in both stages of training."""
+    """Losses that are not finite or far too high, in every stage of training."""
     from benchmarks.fault_campaigns import spikes
 
-    return spikes.campaign(options.count, options.seed, tuple(options.only) or ("codec", "prior"))
+    return spikes.campaign(options.count, options.seed, tuple(options.only) or tuple(spikes.LAYERS))
 
 
 def kills(options: argparse.Namespace) -> Findings:

@@ -7,6 +7,7 @@ one that is far too high.
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import tempfile
@@ -32,13 +33,14 @@ from autoreel.training.codec_stage import CodecStage
 from autoreel.training.loop import Rhythm, run_stage
 from autoreel.training.prior_stage import PriorStage
 from autoreel.training.progress import Lines
+from autoreel.training.refine_stage import RefineStage
 from autoreel.training.stage import Export
 
 STEPS = 300
 SAVE_EVERY = 20
 SPIKE = 1e4
 CLOSE = 0.02  # of the loss without faults
-LAYERS = {"codec": "decoder", "prior": "velocity"}  # whose output is disturbed
+LAYERS = {"codec": "decoder", "prior": "velocity", "refine": "head"}  # whose output is disturbed
 SMALL = Config(
     data=DataConfig(height=32, width=32),
     codec=CodecConfig(latent_channels=4, widths=(8, 16, 16), encoder_depths=(1, 1, 1), decoder_depths=(1, 1, 1)),
@@ -56,7 +58,7 @@ class Faulty:
         faults: factor on a layer's output by step; NaN for a loss that is not finite.
     """
 
-    def __init__(self, stage: CodecStage | PriorStage, faults: Mapping[int, float]) -> None:
+    def __init__(self, stage: CodecStage | PriorStage | RefineStage, faults: Mapping[int, float]) -> None:
         self._stage, self._faults = stage, dict(faults)
         self.name, self.seed = stage.name, stage.seed
         self.num_taken = 0
@@ -115,7 +117,9 @@ def train(name: str, work: Path, store: FootageStore, codec: Codec, faults: Mapp
         run = RunFolder.create(Path(folder) / "run", SMALL)
         torch.manual_seed(0)
         if name == "codec":
-            stage: CodecStage | PriorStage = CodecStage(SMALL, store, torch.device("cpu"))
+            stage: CodecStage | PriorStage | RefineStage = CodecStage(SMALL, store, torch.device("cpu"))
+        elif name == "refine":
+            stage = RefineStage(SMALL, copy.deepcopy(codec), None, store, torch.device("cpu"))
         else:
             stage = PriorStage.open(run, store, codec, torch.device("cpu"), Budget(steps=STEPS))
         faulty, shown, unsound = Faulty(stage, faults), Watching(), list[str]()
@@ -160,16 +164,16 @@ def plans(count: int, seed: int) -> dict[str, dict[int, float]]:
         f"NaN at {len(steps)} steps": {step: math.nan for step in steps},
         f"a spike at {len(steps)} steps": {step: SPIKE for step in steps},
     }
-    for step in sorted(rng.sample(range(25, STEPS - 40), count)):
+    for step in sorted(rng.sample(range(25, STEPS - 40), max(1, count // 4))):
         found[f"three NaN from step {step}"] = {step + n: math.nan for n in range(3)}
-    for step in sorted(rng.sample(range(25, STEPS - 60), max(1, count // 4))):
+    for step in sorted(rng.sample(range(25, STEPS - 60), max(1, count // 8))):
         found[f"a spike of 20 steps from step {step}"] = {step + n: SPIKE for n in range(20)}
     return found
 
 
-def campaign(count: int, seed: int, stages: tuple[str, ...] = ("codec", "prior")) -> Findings:
+def campaign(count: int, seed: int, stages: tuple[str, ...] = tuple(LAYERS)) -> Findings:
     """Every plan on each stage, against the same training without faults."""
-    findings = Findings("spikes")
+    findings = Findings("-".join(["spikes", *(stages if len(stages) < len(LAYERS) else ())]))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

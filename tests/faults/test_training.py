@@ -36,7 +36,7 @@ def test_kills_and_a_full_disk_at_calls_of_a_save(bench: kills.Bench) -> None:
     assert bench.faults([*renames, *full], findings)[0] == 2, findings.problems
 
 
-@pytest.mark.parametrize("stage", ["codec", "prior"])
+@pytest.mark.parametrize("stage", ["codec", "prior", "refine"])
 def test_losses_that_are_not_finite_reach_no_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
