@@ -9,6 +9,7 @@ what must not be. `--help` lists the campaigns; a sample of each runs with the t
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def main() -> int:
         command.add_argument("--footage", type=Path, default=shared / "footage")
         command.add_argument("--hostile", type=Path, default=shared / "hostile")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a long campaign says how far it came
     findings = CAMPAIGNS[options.campaign][0](options)
     write(findings, options.out, options.seed, options.count)
     return 1 if findings.problems else 0

@@ -342,8 +342,8 @@ def test_a_run_is_made_in_a_new_or_an_empty_folder(run: RunFolder, tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"format": 99}, "is of format 99, this autoreel reads up to 1; update autoreel"),
-        ({"format": 0}, "is of the old format 0, this autoreel reads 1; train it again"),
+        ({"format": 99}, "is of format 99, this autoreel reads up to 2; update autoreel"),
+        ({"format": 0}, "is of the old format 0, this autoreel reads 2; train it again, in a new run folder"),
         ({"format": "1"}, "does not say its format"),
         ({}, "does not say its format"),
         ({"format": 1, "labels": 7}, "'labels' is 7"),
@@ -380,6 +380,22 @@ def test_an_old_format_is_migrated(run: RunFolder, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setitem(run_folder.MIGRATIONS, 0, migrate)
     assert RunFolder.open(run.root).manifest.labels == ("a",)
+
+
+@pytest.mark.parametrize("name", ["codec.safetensors", "checkpoints/codec-00000003/state.safetensors"])
+def test_runs_of_format_1_are_read_unless_their_codec_is_of_the_old_kind(run: RunFolder, name: str) -> None:
+    content = json.loads((run.root / "run.json").read_text())
+    (run.root / "run.json").write_text(json.dumps({**content, "format": 1}))
+    assert RunFolder.open(run.root).manifest.format == 2
+    path, tensor = run.root / name, "linear.up" if "/" not in name else "module/codec/linear.up"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_weights(path, {tensor: torch.zeros(6, 4, 3, 3)}, {})
+    assert RunFolder.open(run.root).manifest.format == 2
+    write_weights(path, {tensor: torch.zeros(6, 4)}, {})
+    with pytest.raises(RunError, match="is of the old format 1, this autoreel reads 2; train it again, in a new run"):
+        RunFolder.open(run.root)
+    path.write_bytes(b"torn")
+    assert RunFolder.open(run.root).manifest.format == 2  # who loads it says what is wrong
 
 
 def test_weights_are_held_to_their_hash(run: RunFolder) -> None:

@@ -268,44 +268,47 @@ def through_prepare(
     tallies: dict[tuple[str, str], Tally] = {}
     num_mutants = num_used = num_said = num_batches = 0
     slowest_s = 0.0
-    for begin, made in enumerate(_batches(mutants(sources, count, seed), batch)):
-        clips, store = work / f"clips{begin}", work / f"store{begin}"
-        names = {}
-        for number, mutant in enumerate(made):
-            path = clips / mutant.kind.replace(" ", "_") / f"{begin * batch + number:05d}{mutant.source.suffix}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(mutant.content)
-            names[path.relative_to(clips).as_posix()] = mutant
-        kept = [clips / "good" / f"{number}{path.suffix}" for number, path in enumerate(good[:3])]
-        kept[0].parent.mkdir(exist_ok=True)
-        for path, source in zip(kept, good, strict=False):
-            path.write_bytes(source.read_bytes())
-        where = f"prepare of mutants {begin * batch} to {begin * batch + len(made) - 1}"
-        began = time.monotonic()
-        # Every tenth batch finds its rate itself, which looks at each file once more.
-        wrong = _prepared(clips, store, fps=None if begin % 10 == 9 else FPS, timeout_s=60.0 * batch)
-        slowest_s = max(slowest_s, time.monotonic() - began)
-        num_batches, num_mutants = num_batches + 1, num_mutants + len(made)
-        if wrong:
-            findings.problems.append(f"{where}: {wrong}")
-            continue
-        used = {shot.source for shot in FootageStore.open(store).shots}
-        rejects = [json.loads(line) for line in (store / "rejects.jsonl").read_text().splitlines()]
-        lost = [path.name for path in kept if f"good/{path.name}" not in used]
-        findings.problems += [f"{where}: the good file {name} was lost" for name in lost]
-        said = {row["file"] for row in rejects if row.get("reason")}
-        findings.problems += [
-            f"{where}: {name} is neither used nor refused with a reason" for name in names
-            if name not in used and name not in said
-        ]  # fmt: skip
-        num_used, num_said = num_used + len(used & set(names)), num_said + len(said & set(names))
-        for mutant in made if begin % 10 != 9 else ():
-            if wholes[mutant.source].shots:
-                found = Looked(store, mutant.content).verdict(wholes[mutant.source])
-                tallies.setdefault((codecs[mutant.source], mutant.kind), Tally()).add(found)
-        print(f"{where}: {time.monotonic() - began:.0f} s", flush=True)
-        shutil.rmtree(clips)
-        shutil.rmtree(store)
+    try:
+        for begin, made in enumerate(_batches(mutants(sources, count, seed), batch)):
+            clips, store = work / f"clips{begin}", work / f"store{begin}"
+            names = {}
+            for number, mutant in enumerate(made):
+                path = clips / mutant.kind.replace(" ", "_") / f"{begin * batch + number:05d}{mutant.source.suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(mutant.content)
+                names[path.relative_to(clips).as_posix()] = mutant
+            kept = [clips / "good" / f"{number}{path.suffix}" for number, path in enumerate(good[:3])]
+            kept[0].parent.mkdir(exist_ok=True)
+            for path, source in zip(kept, good, strict=False):
+                path.write_bytes(source.read_bytes())
+            where = f"prepare of mutants {begin * batch} to {begin * batch + len(made) - 1}"
+            began = time.monotonic()
+            # Every tenth batch finds its rate itself, which looks at each file once more.
+            wrong = _prepared(clips, store, fps=None if begin % 10 == 9 else FPS, timeout_s=60.0 * batch)
+            slowest_s = max(slowest_s, time.monotonic() - began)
+            num_batches, num_mutants = num_batches + 1, num_mutants + len(made)
+            if wrong:
+                findings.problems.append(f"{where}: {wrong}")
+                continue
+            used = {shot.source for shot in FootageStore.open(store).shots}
+            rejects = [json.loads(line) for line in (store / "rejects.jsonl").read_text().splitlines()]
+            lost = [path.name for path in kept if f"good/{path.name}" not in used]
+            findings.problems += [f"{where}: the good file {name} was lost" for name in lost]
+            said = {row["file"] for row in rejects if row.get("reason")}
+            findings.problems += [
+                f"{where}: {name} is neither used nor refused with a reason" for name in names
+                if name not in used and name not in said
+            ]  # fmt: skip
+            num_used, num_said = num_used + len(used & set(names)), num_said + len(said & set(names))
+            for mutant in made if begin % 10 != 9 else ():
+                if wholes[mutant.source].shots:
+                    found = Looked(store, mutant.content).verdict(wholes[mutant.source])
+                    tallies.setdefault((codecs[mutant.source], mutant.kind), Tally()).add(found)
+            print(f"{where}: {time.monotonic() - began:.0f} s", flush=True)
+            shutil.rmtree(clips)
+            shutil.rmtree(store)
+    except KeyboardInterrupt:
+        findings.lines += ["", f"Stopped after {num_mutants} of {count} mutants."]
     findings.lines += ["", "## Through prepare, with three good files beside each batch"]
     findings.table(
         ("mutants", "runs of prepare", "used", "in rejects.jsonl with a reason", "slowest run"),

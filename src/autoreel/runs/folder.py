@@ -30,16 +30,18 @@ from autoreel.bounded import is_deep, read_bounded
 from autoreel.config import Config, Strict, dump_config, from_mapping, load_config
 from autoreel.errors import ConfigError, RunError, RunLockedError, translate_os_error
 from autoreel.runs.atomic import atomic_path, atomic_write_text, remove
-from autoreel.runs.weights import Layout, read_weights, write_weights
+from autoreel.runs.weights import Layout, read_shape, read_weights, write_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 MAX_MANIFEST_BYTES = 4 << 20
 OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda content: content,  # 2 has the codec's linear path look at its neighbours; see `_check_painting`
+}
 
 
 _Pixels = Annotated[int, Field(ge=16, le=1024)]  # as in the config
@@ -364,7 +366,28 @@ def _migrate(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         raise RunError(f"{path} is of format {found}, this autoreel reads up to {FORMAT}; update autoreel")
     while found < FORMAT:
         if found not in MIGRATIONS:
-            raise RunError(f"{path} is of the old format {found}, this autoreel reads {FORMAT}; train it again")
+            raise _too_old(path, found)
+        if found == 1:
+            _check_painting(path)
         content = MIGRATIONS[found](content)
         found += 1
     return {**content, "format": FORMAT}
+
+
+def _too_old(path: Path, found: int) -> RunError:
+    return RunError(
+        f"{path} is of the old format {found}, this autoreel reads {FORMAT}; train it again, in a new run folder"
+    )
+
+
+def _check_painting(path: Path) -> None:
+    """Some runs of format 1 have a linear path of today's shape already; those with the old one are refused."""
+    codec = [(path / "codec.safetensors", "linear.up")]
+    states = path.glob("checkpoints/codec-*/state.safetensors")
+    for weights, name in [*codec, *((state, "module/codec/linear.up") for state in states)]:
+        try:
+            shape = read_shape(weights, name) if weights.exists() else None
+        except RunError:
+            continue  # who loads it says what is wrong
+        if shape is not None and len(shape) == 2:
+            raise _too_old(path, 1)

@@ -142,6 +142,21 @@ def read_metadata(path: Path) -> dict[str, str]:
     return found
 
 
+def read_shape(path: Path, name: str) -> tuple[int, ...] | None:
+    """The shape that a safetensors file says of a tensor; None where it says none.
+
+    Raises:
+        RunError: absent or damaged.
+    """
+    try:
+        with _opened(path) as file:
+            entry = _read_header(path, file, hashlib.sha256()).get(name)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    return tuple(shape) if isinstance(shape, list) and all(type(n) is int for n in shape) else None
+
+
 def _opened(path: Path) -> BufferedReader:
     """Open for reading; a pipe or a device could wait for ever.
 
