@@ -1,16 +1,19 @@
 """Takes: sketched for every new shot, chosen by motion and likeness, painted without being made again."""
 
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from autoreel.film.layout import lay_out
 from autoreel.film.make import make_film
 from autoreel.film.renderer import render
 from autoreel.film.storyboard import Canvas, Storyboard
-from autoreel.film.takes import TAKES_PER_SHOT, choose_takes
+from autoreel.film.takes import TAKES_PER_SHOT, choose_takes, sketched, workers
+from autoreel.generation.rollout import Halted, check_halted
 
 QUIET, LOUD = 0.0, 1.0
 
@@ -31,6 +34,30 @@ def test_every_shot_gets_a_take_of_its_label_and_none_is_used_twice(striped_run:
     assert None not in seeds and len(set(seeds)) == len(seeds)
     assert set(takes) == {(shot.label, shot.seed) for shot in chosen.shots}
     assert chosen == choose_takes(board, lay_out(board), striped_run, [0.5] * 6)[0]
+
+
+def test_what_is_being_sketched_ends_with_the_block(striped_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C reaches the first thread only; the others would go on to the end of their batch."""
+    begun = threading.Event()
+
+    def endless(*_: Any) -> list[Any]:
+        begun.set()
+        while True:
+            check_halted()
+
+    monkeypatch.setattr(striped_run, "generate_latents", endless)
+    with pytest.raises(KeyboardInterrupt), workers(striped_run) as pool:
+        waiting = pool.submit(sketched, striped_run, [(None, 0, 9)])
+        begun.wait()
+        raise KeyboardInterrupt
+    assert isinstance(waiting.exception(), Halted)
+    begun.clear()
+    stop = threading.Event()
+    with workers(striped_run, stop) as pool:
+        waiting = pool.submit(sketched, striped_run, [(None, 0, 9)])
+        begun.wait()
+        stop.set()
+        assert isinstance(waiting.exception(), Halted)
 
 
 def test_takes_that_stand_still_are_left_out_and_loud_music_gets_more_motion(striped_run: Any) -> None:

@@ -1,6 +1,7 @@
 """Both stages within one budget: order, shares, resuming, refusing."""
 
 import shutil
+import signal
 import threading
 from collections.abc import Mapping
 from fractions import Fraction
@@ -133,6 +134,22 @@ def test_a_stop_after_the_last_step_is_not_forgotten(bench: Bench) -> None:
             builders={"codec": build},
         )  # fmt: skip
     assert RunFolder.open(bench.run.root).manifest.stages["codec"].done
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_stage_is_set_up_ends_it_at_once(bench: Bench, number: signal.Signals) -> None:
+    """Encoding footage for the prior takes minutes, and is begun again quickly."""
+
+    def build(run: RunFolder, store: object, device: torch.device, budget: Budget) -> ToyStage:
+        signal.raise_signal(number)
+        pytest.fail("it goes on")
+
+    with pytest.raises(StoppedError, match="stopped while what the codec needs is made; the same command") as caught:
+        train.train(
+            bench.run, bench.store, budget=Budget(steps=20), stage="codec", report=print, builders={"codec": build}
+        )
+    assert caught.value.exit_code == 128 + number
+    bench.train(Budget(steps=20))
 
 
 def test_a_kill_between_codec_and_prior_leaves_no_prior_of_another_codec(bench: Bench) -> None:

@@ -9,6 +9,7 @@ Frames are as the seed says, up to rounding: a matrix product of several shots m
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,15 +43,18 @@ def is_short_enough(count: int, size: tuple[int, int]) -> bool:
 
 
 def make_shots(
-    run: FilmRun, wanted: Sequence[Wanted], takes: Takes | None = None
+    run: FilmRun, wanted: Sequence[Wanted], takes: Takes | None = None, stop: threading.Event | None = None
 ) -> Generator[tuple[int, Frames], None, None]:
-    """Make shots, or paint the takes that are there; yields the number and frames of each, in order."""
+    """Make shots, or paint the takes that are there; yields the number and frames of each, in order.
+
+    When `stop` is set, what is being sketched ends.
+    """
     kept = takes or {}
     if not _missing(wanted, kept):
         yield from ((shot.number, _painted(run, kept, shot)) for shot in wanted)
         return
     chapters = [wanted[i : i + CHAPTER] for i in range(0, len(wanted), CHAPTER)]
-    with workers(run) as pool:
+    with workers(run, stop) as pool:
         coming = _begin(pool, run, chapters[0], kept) if chapters else {}
         for place, chapter in enumerate(chapters):
             now = coming

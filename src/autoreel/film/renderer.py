@@ -178,7 +178,7 @@ def render(
     stop = threading.Event()
     with ExitStack() as stack:
         if run is not None and wanted:
-            composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes), SHOTS_AHEAD, stop))
+            composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes, stop), SHOTS_AHEAD, stop))
         # A GIF has no sound: nothing is mixed for it.
         sound = soundtrack(board, layout, first=first, last=last) if out.suffix.lower() != ".gif" else None
         writer = stack.enter_context(VideoWriter(

@@ -10,6 +10,7 @@ Latents tell how much moves at a fraction of the cost of pictures; those that ar
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -131,22 +132,32 @@ def _side_by_side(run: FilmRun, groups: Sequence[Group]) -> Iterator[list[Take]]
 
 
 @contextmanager
-def workers(run: FilmRun) -> Iterator[ThreadPoolExecutor]:
+def workers(run: FilmRun, stop: threading.Event | None = None) -> Iterator[ThreadPoolExecutor]:
     """Threads to sketch in, one for every core: matrices this small gain nothing from being split among cores.
 
     The thread of this block, which paints meanwhile, computes with one core too. (PyTorch keeps the number for each
-    thread of Python.) What is still waiting when the block ends is not begun.
+    thread of Python.) What is still waiting when the block ends is not begun; where it ends with an error, or `stop` is
+    set, what is being sketched ends too.
     """
     import torch
 
+    from autoreel.generation.rollout import halt_on
+
+    failed = threading.Event()
+
+    def begin() -> None:
+        torch.set_num_threads(1 if on_cpu else threads)
+        halt_on(failed, *([] if stop is None else [stop]))
+
     threads, on_cpu = torch.get_num_threads(), _on_cpu(run)
-    pool = ThreadPoolExecutor(
-        num_workers(run), "sketch", torch.set_num_threads, (1 if on_cpu else threads,)
-    )
+    pool = ThreadPoolExecutor(num_workers(run), "sketch", begin)
     if on_cpu:
         torch.set_num_threads(1)
     try:
         yield pool
+    except BaseException:
+        failed.set()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

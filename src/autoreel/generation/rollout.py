@@ -12,6 +12,7 @@ errors of what was made are then taken for that noise and not continued.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,27 @@ FUTURE_SEEN = 2  # known frames after the one being made that are put into the w
 # it has more steps, more of them there. Chosen by the distance to 48 steps of Heun's method.
 OPENING_STEPS = 3  # times as many
 OPENING_SHIFT, SHIFT = 2.5, 1.25
+
+
+class Halted(RuntimeError):
+    """What was being made in this thread is not wanted any more."""
+
+
+_thread = threading.local()
+
+
+def halt_on(*events: threading.Event) -> None:
+    """From now on what this thread makes ends between two latent frames when one of the events is set.
+
+    Python interrupts only its first thread, and a batch of takes can be a minute's work.
+    """
+    _thread.events = events
+
+
+def check_halted() -> None:
+    """Raises Halted when nobody waits for what this thread makes."""
+    if any(event.is_set() for event in getattr(_thread, "events", ())):
+        raise Halted("stopped")
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,7 @@ def roll_out(prior: Prior, timelines: Sequence[Timeline], sampling: Sampling) ->
     roll = _Roll(prior, timelines, sampling)
     frame, shown, level = 0, timelines[0].shown, timelines[0].level.tolist()
     while frame < shown:
+        check_halted()
         end = frame + 1
         if level[frame] == 0:
             while end < shown and level[end] == 0:

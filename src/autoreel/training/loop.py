@@ -235,6 +235,34 @@ class Stop(threading.Event):
     """Asked for by a signal, whose number the exit code tells."""
 
     number = int(signal.SIGINT)
+    at_once = False  # raise KeyboardInterrupt where the signal comes: nothing there has to be finished
+
+
+@contextmanager
+def stop_at_once(stop: threading.Event, what: str) -> Iterator[None]:
+    """A block that a signal ends in its midst, because nothing in it is lost that is not quickly made again.
+
+    Args:
+        stop: from `stop_on_signals`; with any other event the block goes on to its end.
+        what: is being done, for the message.
+
+    Raises:
+        StoppedError: it was stopped.
+    """
+    if stop.is_set():
+        raise stopped_error(f"stopped before {what}; the same command goes on", stop)
+    if not isinstance(stop, Stop):
+        yield
+        return
+    stop.at_once = True
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not stop.is_set():
+            raise
+        raise stopped_error(f"stopped while {what}; the same command goes on", stop) from None
+    finally:
+        stop.at_once = False
 
 
 def stopped_error(message: str, stop: threading.Event) -> StoppedError:
@@ -268,6 +296,9 @@ def stop_on_signals(note: Callable[[str], None]) -> Iterator[threading.Event]:
         if not event.is_set():
             event.number = number
         event.set()
+        if event.at_once:
+            event.at_once = False  # the next one must not interrupt the clearing away
+            raise KeyboardInterrupt
         note("finishing this step and saving; Ctrl-C again stops at once and goes back to the last checkpoint")
 
     # A closed terminal asks for the same; `nohup` has SIGHUP ignored, and means it.

@@ -20,7 +20,7 @@ from autoreel.runs import Manifest, RunFolder, StageState, layout_of
 from autoreel.training.begin import other_footage
 from autoreel.training.budget import Budget, divide, show_duration
 from autoreel.training.checkpoint import Checkpoints, Place
-from autoreel.training.loop import Rhythm, run_stage, stop_on_signals, stopped_error
+from autoreel.training.loop import Rhythm, run_stage, stop_at_once, stop_on_signals, stopped_error
 from autoreel.training.measure import largest_preset
 from autoreel.training.progress import Display, Report, display
 from autoreel.training.stage import Stage
@@ -173,7 +173,8 @@ def _train_stage(
     began_s = time.monotonic()
     training = run.config.training
     torch.set_num_threads(training.threads or _known_threads(run, available) or available)  # building computes too
-    built = build(run, store, device, budget)
+    with stop_at_once(stop, f"what the {name} needs is made"):  # of a prior: minutes of footage are encoded
+        built = build(run, store, device, budget)
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
         if checkpoints.paths():
