@@ -28,6 +28,15 @@ def read_bounded(path: Path, max_bytes: int) -> str:
         OSError: it cannot be read.
         ValueError: it is larger, not a plain file, or not UTF-8.
     """
+    content = read_bounded_bytes(path, max_bytes)
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not text in UTF-8 (byte {error.start})") from None
+
+
+def read_bounded_bytes(path: Path, max_bytes: int) -> bytes:
+    """The content of a plain file; see `read_bounded`."""
     # A pipe or a device could wait for ever; what a file says of its size is not believed either.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
@@ -39,10 +48,7 @@ def read_bounded(path: Path, max_bytes: int) -> str:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise ValueError(f"larger than {max_bytes >> 20} MiB")
-    try:
-        return content.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not text in UTF-8 (byte {error.start})") from None
+    return content
 
 
 def has_deep_keys(text: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
 
+from autoreel.bounded import read_bounded
 from autoreel.errors import FootageError
 from autoreel.media.decode import IMAGE_SUFFIXES, MEDIA_SUFFIXES, SOUND_SUFFIXES
 
@@ -258,8 +259,8 @@ def _is_own(path: Path) -> bool:
     """
     record = path.with_suffix(".json")
     try:
-        if path.suffix.lower() in MEDIA_SUFFIXES and record.stat().st_size <= _MAX_RECORD_BYTES:
-            content = json.loads(record.read_bytes())
+        if path.suffix.lower() in MEDIA_SUFFIXES:
+            content = json.loads(read_bounded(record, _MAX_RECORD_BYTES))
             if isinstance(content, dict) and "record" in content and content.get("film") == path.name:
                 return True
     except (OSError, ValueError, RecursionError):

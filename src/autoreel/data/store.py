@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from autoreel.bounded import read_bounded
 from autoreel.clip import Frames
 from autoreel.config import DataConfig
 from autoreel.data.split import SIDES, Side
@@ -29,6 +30,7 @@ from autoreel.errors import FootageError
 from autoreel.runs import atomic_write_text
 
 FORMAT = "autoreel-footage"
+MAX_INDEX_BYTES = 256 << 20
 VERSION = 1  # of the layout and of the way footage is cut; a store of another version is made anew
 INDEX_NAME = "index.json"
 REJECTS_NAME = "rejects.jsonl"
@@ -163,7 +165,7 @@ def read_index(path: Path) -> dict[str, Any] | None:
     """
     file = path / INDEX_NAME
     try:
-        index = json.loads(file.read_text(encoding="utf-8"))
+        index = json.loads(read_bounded(file, MAX_INDEX_BYTES))
     except FileNotFoundError:
         return None
     except NotADirectoryError:

@@ -109,8 +109,8 @@ def is_edited(path: Path) -> bool:
     if not path.is_file() or _is_as_written(path):
         return False
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_bounded(path, 16 * MAX_CONFIG_BYTES)
+    except (OSError, ValueError):
         return False  # something else, which has that name
     return _MARK.strip() in text or re.search(r"^\s*\[\[\s*shots\s*\]\]", text, re.MULTILINE) is not None
 
@@ -164,15 +164,15 @@ def written_for(path: Path) -> str | None:
     """The digest of the wishes that a storyboard was written for; None where somebody edited it, or none is known."""
     if not _is_as_written(path):
         return None
-    found = re.search(f"^{_WISHES.strip()} (\\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(f"^{_WISHES.strip()} (\\w+)$", read_bounded(path, 16 * MAX_CONFIG_BYTES), re.MULTILINE)
     return found[1] if found is not None else None
 
 
 def _is_as_written(path: Path) -> bool:
     """Whether nobody edited the storyboard since `save_storyboard` wrote it: its last line holds for the others."""
     try:
-        text, mark, digest = path.read_text(encoding="utf-8").rpartition(_MARK)
-    except (OSError, UnicodeDecodeError):
+        text, mark, digest = read_bounded(path, 16 * MAX_CONFIG_BYTES).rpartition(_MARK)
+    except (OSError, ValueError):
         return False
     return bool(mark) and digest.strip() == _digest(text)
 

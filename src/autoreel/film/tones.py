@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from autoreel.bounded import read_bounded_bytes
 from autoreel.errors import MediaError
 from autoreel.film import effects as fx
 
@@ -73,11 +74,11 @@ def read_cube(path: Path) -> ImageFilter.Color3DLUT | list[int]:
         MediaError: it cannot be read or is none; names the line.
     """
     try:
-        if path.stat().st_size > MAX_CUBE_BYTES:
-            raise MediaError(f"{path}: too large for a table of colors")
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bounded_bytes(path, MAX_CUBE_BYTES).decode(errors="replace").splitlines()
     except OSError as error:
         raise MediaError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise MediaError(f"{path}: is no table of colors, it is {error}") from None
     sizes: dict[str, int] = {}
     low, high = [0.0] * 3, [1.0] * 3
     rows: list[list[float]] = []

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoreel.bounded import read_bounded
 from autoreel.clip import Frames
 from autoreel.config import Strict, from_mapping
 from autoreel.data.store import FootageStore
@@ -25,6 +26,7 @@ from autoreel.runs import RunFolder, atomic_write_text
 QUANTITIES = ("brightness", "contrast", "saturation", "sharpness", "motion")
 REFERENCE = "look.json"  # in a run folder
 FORMAT = 1
+MAX_LOOK_BYTES = 1 << 20
 MOST_SECONDS = 64  # of footage that are looked at
 LEAST_FOR_A_SLOPE_S = 10
 LEAST_SPREAD = 0.01  # of the mean: footage in which nothing changes would make any slope look endless
@@ -182,13 +184,13 @@ def read_look(run: Path) -> Look | None:
     if not path.is_file():
         return None
     try:
-        given: Any = json.loads(path.read_text(encoding="utf-8"))
+        given: Any = json.loads(read_bounded(path, MAX_LOOK_BYTES))
         if not isinstance(given, Mapping):
             raise ValueError("not a table")
         look = from_mapping(Look, given, str(path))
         if set(look.mean) != set(QUANTITIES) or set(look.spread) != set(QUANTITIES):
             raise ValueError(f"it needs {', '.join(QUANTITIES)}")
-    except (ValueError, AutoreelError) as error:
+    except (OSError, ValueError, RecursionError, AutoreelError) as error:
         raise RunError(f"{path} is damaged ({error}); remove it, and drift is measured without it") from error
     return look
 

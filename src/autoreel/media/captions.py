@@ -20,6 +20,7 @@ from typing import Any
 
 import av
 
+from autoreel.bounded import read_bounded_bytes
 from autoreel.errors import MediaError
 
 MAX_BYTES = 4 << 20
@@ -60,11 +61,11 @@ def read_captions(path: Path) -> list[Caption]:
         MediaError: absent, too large, or not SubRip; names the line.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise MediaError(f"{path}: too large for captions; {MAX_BYTES >> 20} MB can be read")
-        data = path.read_bytes()
+        data = read_bounded_bytes(path, MAX_BYTES)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise MediaError(f"{path}: holds no captions, it is {error}") from None
     captions = parse_captions(_decoded(data, path), str(path))
     if not captions:
         raise MediaError(f"{path}: has no captions; each has a number, a line 00:00:01,000 --> 00:00:03,500, and text")

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoreel.bounded import read_bounded
 from autoreel.config import PretrainedConfig
 from autoreel.errors import RunError, UsageError
 from autoreel.models.blocks import Cache
@@ -264,11 +265,13 @@ def _load(folder: Path) -> Any:
         raise UsageError(INSTALL)
     path = folder / "config.json"
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise RunError(f"{path} is larger than {MAX_CONFIG_BYTES >> 20} MiB; a model's config is a small file")
-        said = json.loads(path.read_text(encoding="utf-8"))
+        text = read_bounded(path, MAX_CONFIG_BYTES)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is {error}; a model's config is a small file of text") from None
+    try:
+        said = json.loads(text)
     except (ValueError, RecursionError):
         raise RunError(f"{path} is damaged: it is not valid JSON") from None
     name = said.get("_class_name") if isinstance(said, dict) else None

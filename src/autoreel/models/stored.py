@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from autoreel import __version__
+from autoreel.bounded import read_bounded
 from autoreel.config import CodecConfig, from_mapping
 from autoreel.errors import ConfigError, OutputError, RunError, translate_os_error
 from autoreel.models.codec import Codec
@@ -105,13 +106,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_FILE
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise RunError(f"{path} is damaged: it is larger than {MAX_CONFIG_BYTES >> 20} MiB")
-        said = json.loads(path.read_text(encoding="utf-8"))
+        text = read_bounded(path, MAX_CONFIG_BYTES)
     except FileNotFoundError:
         raise RunError(f"{folder} holds no codec: it has no {CONFIG_FILE}") from None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: it is {error}") from None
+    try:
+        said = json.loads(text)
     except (ValueError, RecursionError):
         raise RunError(f"{path} is damaged: it is not valid JSON") from None
     if not isinstance(said, dict) or said.pop("_class_name", None) != CLASS_NAME:
