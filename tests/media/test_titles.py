@@ -1,5 +1,6 @@
 """Titles: within the safe area, readable, shaped; a letter the font lacks is named."""
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image, features
 
 from autoreel.errors import UsageError
+from autoreel.media import titles
 from autoreel.media.titles import SAFE_HEIGHT, SAFE_WIDTH, missing_letters, overlay, render_title
 
 TEXTS = {
@@ -104,3 +106,30 @@ def test_a_font_that_is_none(tmp_path: Path) -> None:
 def test_a_place_that_is_none() -> None:
     with pytest.raises(UsageError, match="upper, center, lower"):
         render_title("a", size=(64, 64), place="top")
+
+
+def test_a_persons_font_is_opened_in_the_jail_and_looks_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.ttf"
+    own.write_bytes((resources.files("autoreel.media") / "fonts" / titles.BUNDLED_FONTS[0]).read_bytes())
+    here = render_title("Lights \u05d0", size=(120, 200))
+
+    def forbidden(*_: object) -> None:
+        pytest.fail("FreeType reads it outside of the jail")
+
+    monkeypatch.setattr(titles.ImageFont, "truetype", forbidden)
+    there = render_title("Lights \u05d0", size=(120, 200), font=own)
+    assert there.image.tobytes() == here.image.tobytes()
+    assert (there.left, there.top, there.text_box) == (here.left, here.top, here.text_box)
+    assert titles.missing_letters("a\u4e2d", own) == ["\u4e2d"]
+    with pytest.raises(UsageError, match="has no letter for \u4e2d"):
+        render_title("a\u4e2d", size=(64, 64), font=own)
+    with pytest.raises(UsageError, match="4000 at most"):
+        render_title("a" * 4001, size=(64, 64), font=own)
+
+
+def test_a_font_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ttf")
+    with pytest.raises(UsageError, match="it is not a plain file; give a"):
+        render_title("a", size=(64, 64), font=tmp_path / "pipe.ttf")

@@ -59,6 +59,8 @@ def _perform(job: dict[str, Any], limits: Limits, ring: _Ring) -> None:
     try:
         if job["kind"] == "probe":
             ring.send({"info": reader.inspect(_FILE, limits)})
+        elif job["kind"] == "letters":
+            letters(_FILE, job["request"], ring)
         elif job["kind"] == "pictures":
             for time_s, frame in pictures(_FILE, job["request"], limits):
                 ring.put_frame(frame, float(time_s))
@@ -74,6 +76,18 @@ def _perform(job: dict[str, Any], limits: Limits, ring: _Ring) -> None:
     else:
         ring.flush()
         ring.send({"end": True})
+
+
+def letters(descriptor: int, request: dict[str, Any], ring: _Ring) -> None:
+    """A text in a font; its request came as plain values."""
+    from autoreel.media.lettering import letter
+
+    for found in letter(descriptor, request):
+        if isinstance(found, dict):
+            ring.send({"info": found})
+        else:
+            ring.put_frame(found, 0.0)
+            ring.flush()
 
 
 def pictures(descriptor: int, request: dict[str, Any], limits: Limits) -> Iterator[tuple[Fraction, NDArray[np.uint8]]]:

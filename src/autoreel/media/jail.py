@@ -120,13 +120,13 @@ def run(
 
     Args:
         path: the untrusted file.
-        kind: `probe`, `pictures` or `sound`.
+        kind: `probe`, `pictures`, `sound`, or `letters`.
         request: plain values, as that kind of work takes them.
         limits: what it may cost.
         slot_bytes: size of one of the two pieces of shared memory.
 
     Returns:
-        An info dictionary for `probe`, else chunks in order.
+        An info dictionary for `probe`, chunks in order; for `letters` both.
 
     Raises:
         MediaError: the child's reason, or which limit ended it.
@@ -160,6 +160,11 @@ def _without_jail(
     try:
         if kind == "probe":
             yield reader.inspect(descriptor, limits)
+        elif kind == "letters":
+            from autoreel.media import lettering
+
+            for found in lettering.letter(descriptor, request):
+                yield found if isinstance(found, dict) else Chunk(found[None], np.zeros(1))
         elif kind == "sound":
             for block in child.sound(descriptor, request, limits):
                 yield Chunk(block, np.zeros(0))

@@ -1,4 +1,8 @@
-"""Text over a picture: shaped and set by Pillow (FreeType, HarfBuzz, FriBidi), in a bundled font or another."""
+"""Text over a picture: shaped and set by Pillow (FreeType, HarfBuzz, FriBidi), in a bundled font or another.
+
+A font file that somebody names is a program for FreeType, and opened in the jail like a film (`lettering.py`). The
+bundled ones and the system's own are not.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from autoreel.errors import UsageError
+from autoreel.errors import MediaError, UsageError
+from autoreel.media import jail
+from autoreel.media.limits import Limits
+
+Load = Callable[[int], ImageFont.FreeTypeFont]  # a font, at a size in pixels
 
 BUNDLED_FONTS = ("DejaVuSans-Bold.ttf", "NotoSansSC-Bold-common.otf")  # the first that has all letters of a text
 SYSTEM_FONTS = (  # for scripts that no bundled font has; where they are is asked only then
@@ -29,6 +38,8 @@ SAFE_HEIGHT = 0.84
 SMALLEST_PX = 9  # letters below this cannot be read
 LINE_SPACING = 1.25
 PLACES = ("upper", "center", "lower")
+MAX_LETTERS = 4000  # that a request to the jail has room for, whatever they are
+LIMITS = Limits(wall_s=60.0, cpu_s=60)
 _MISSING = "\U0010fffe"  # a noncharacter: every font shows its box for it
 
 
@@ -72,11 +83,58 @@ def render_title(
     """
     if place not in PLACES:
         raise UsageError(f"place is {place!r}; it must be one of {', '.join(PLACES)}")
+    if font is not None:
+        return _jailed(font, text, {"size": size, "scale": scale, "place": place, "color": color})[1]
+    return set_text(text, _loader(check_text(text)), size=size, scale=scale, place=place, color=color)
+
+
+def set_text(
+    text: str, load: Load, *, size: tuple[int, int], scale: float, place: str, color: str
+) -> TitleLayer:  # fmt: skip
+    """`render_title` in a font that has the letters.
+
+    Args:
+        load: the font at a size in pixels.
+    """
     height, width = size
-    load = _loader(check_text(text, font))
     room = (int(width * SAFE_WIDTH), int(height * SAFE_HEIGHT))
     pixels, lines = _fit(text, load, max(SMALLEST_PX, round(scale * min(size))), room)
     return _draw(lines, load(pixels), pixels, size, place, color)
+
+
+def _jailed(font: Path, text: str, request: dict[str, Any] | None) -> tuple[list[str], TitleLayer]:
+    """What a font lacks of a text; and the text as a layer, where a request says how, and nothing is lacking.
+
+    Raises:
+        UsageError: the font cannot be read, or lacks a letter that is to be drawn.
+    """
+    if len(text) > MAX_LETTERS:
+        raise UsageError(f"a text of {len(text)} letters cannot be set in {font}; give {MAX_LETTERS} at most")
+    slot_bytes = 3 * request["size"][0] * request["size"][1] if request is not None else 0
+    said: dict[str, Any] = {}
+    planes = []
+    try:
+        for found in jail.run(font, "letters", {"text": text, "layer": request}, LIMITS, slot_bytes):
+            if isinstance(found, jail.Chunk):
+                planes.append(found.array[0])
+            else:
+                said |= found
+        missing = [str(letter)[:1] for letter in said["missing"]]
+        if missing or request is None:
+            layer = TitleLayer(Image.new("RGBA", (1, 1)), 0, 0, (0, 0, 1, 1))
+        else:
+            image, alpha = (Image.fromarray(plane) for plane in planes)
+            image.putalpha(alpha.getchannel(0))
+            left, top, *box = (int(number) for number in (said["left"], said["top"], *said["text_box"]))
+            layer = TitleLayer(image, left, top, (box[0], box[1], box[2], box[3]))
+    except MediaError as error:
+        reason = str(error).removeprefix(f"{jail.show(font)}: ")
+        raise UsageError(f"font {font} cannot be read: {reason}; give a .ttf or .otf file") from None
+    except (LookupError, TypeError, ValueError):
+        raise UsageError(f"font {font} cannot be read: its reader was taken over or broke down") from None
+    if missing and request is not None:
+        raise UsageError(_lacks(font.name, missing))
+    return missing, layer
 
 
 def check_text(text: str, font: Path | None = None) -> Path | str:
@@ -87,9 +145,12 @@ def check_text(text: str, font: Path | None = None) -> Path | str:
     """
     chosen, missing = _font_for(text, font)
     if missing:
-        name = font.name if font else "the bundled font"
-        raise UsageError(f"{name} has no letter for {' '.join(missing[:8])}; name a font file that has it with 'font'")
+        raise UsageError(_lacks(font.name if font else "the bundled font", missing))
     return chosen
+
+
+def _lacks(name: str, missing: list[str]) -> str:
+    return f"{name} has no letter for {' '.join(missing[:8])}; name a font file that has it with 'font'"
 
 
 def missing_letters(text: str, font: Path | None = None) -> list[str]:
@@ -104,12 +165,12 @@ def missing_letters(text: str, font: Path | None = None) -> list[str]:
 def _font_for(text: str, font: Path | None) -> tuple[Path | str, list[str]]:
     """The font that a text is set in, and the letters it lacks: that of the fewest."""
     if font is not None:
-        return font, _missing_in(font, text)
+        return font, _jailed(font, text, None)[0]
     found: list[tuple[Path | str, list[str]]] = []
     names: Iterator[Path | str] = itertools.chain(BUNDLED_FONTS, _system_fonts())
     for name in names:
         try:
-            found.append((name, _missing_in(name, text)))
+            found.append((name, lacking(_loader(name), text)))
         except UsageError:  # a font of the system that cannot be read is none
             continue
         if not found[-1][1]:
@@ -124,8 +185,9 @@ def _system_fonts() -> Iterator[Path]:
         yield from (there[name] for name in SYSTEM_FONTS if name in there)
 
 
-def _missing_in(font: Path | str, text: str) -> list[str]:
-    face = _loader(font)(24)
+def lacking(load: Load, text: str) -> list[str]:
+    """The letters of a text that a font has no sign for."""
+    face = load(24)
     box = bytes(face.getmask(_MISSING))
     letters = sorted({c for c in text if unicodedata.category(c)[0] in "LNPS"})
     return [c for c in letters if bytes(face.getmask(c)) == box]

@@ -31,7 +31,7 @@ import av
 import numpy as np
 
 from autoreel.errors import MediaError
-from autoreel.media import child, pictures, reader, sandbox, waves
+from autoreel.media import child, lettering, pictures, reader, sandbox, waves
 from autoreel.media.limits import Limits
 
 _MAX_MESSAGE_BYTES = 1 << 16
@@ -53,6 +53,7 @@ def main(argv: list[str]) -> None:
 
 def _warm_up() -> None:
     """Load every part of PyAV, and go once through all that a child does: later nothing can be loaded any more."""
+    lettering.warm_up()
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if module.name not in ("av.__main__", "av.datasets"):
             importlib.import_module(module.name)
