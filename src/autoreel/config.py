@@ -160,7 +160,7 @@ class TrainingConfig(Strict):
     refine_rate: Annotated[float, Field(gt=0)] = 3e-3
     refine_anchor: Annotated[float, Field(ge=0)] = 1.0  # weight of reading footage as before
     upscale_batch: Annotated[int, Field(ge=1)] = 4
-    upscale_rate: Annotated[float, Field(gt=0)] = 4e-3
+    upscale_rate: Annotated[float, Field(gt=0)] = 6e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     augment: bool = True  # clips closer, shifted, backwards, in other colours, for the codec
     mirror: bool = True  # mirrored clips for the codec; the prior sees footage as it is

@@ -17,6 +17,7 @@ from autoreel.training.objectives import (
     SOFT_EDGE,
     balance,
     charbonnier,
+    contrast,
     feature_matching,
     frame_difference,
     gradient_penalty,
@@ -136,3 +137,19 @@ def test_real_and_made_are_changed_alike_before_they_are_judged() -> None:
     assert made.grad is not None and made.grad.flatten(1).any(-1).all()
     other, _ = changed_alike((video, made), torch.Generator().manual_seed(1))
     assert not torch.equal(one, other)
+
+
+def test_contrast_wants_edges_as_strong_wherever_they_lie_and_no_grain() -> None:
+    edge = torch.full((1, 3, 1, 17, 17), -0.5)
+    edge[..., 12:] = 0.5
+    moved, soft = torch.full_like(edge, -0.5), edge.clone()
+    moved[..., 11:] = 0.5
+    soft[..., 10:14] = torch.tensor([-0.3, -0.1, 0.1, 0.3])
+    assert contrast(edge, edge) == 0.0
+    assert contrast(moved, edge) < 1e-6 < 0.001 < contrast(torch.zeros_like(edge), edge)
+    assert contrast(soft, edge) < 0.2 * contrast(torch.zeros_like(edge), edge), "as high, over more pixels"
+    dots = torch.zeros_like(edge)
+    dots[..., ::2, ::2], dots[..., 1::2, 1::2] = 0.1, -0.1
+    assert contrast(dots, torch.zeros_like(edge)) < 1e-6
+    grain = 0.01 * _noise(1, 3, 1, 17, 17)
+    assert contrast(torch.zeros_like(edge), grain) < 0.1 * contrast(torch.zeros_like(edge), 10 * grain)
