@@ -76,9 +76,9 @@ def wavelet(error: Tensor, term: Term, levels: int = 3) -> Tensor:
 def contrast(made: Tensor, original: Tensor, side: int = 8) -> Tensor:
     """How far the edges of parts of a picture are from being as strong as the original's, wherever in a part they lie.
 
-    Squares and absolute values are smallest for a mean of all that may be there, which is soft; this is not. Grain is not
-    wanted: a network without chance paints it as a pattern of dots. So pixels are averaged with their neighbours first,
-    and differences below `GRAIN` hardly count.
+    Squares and absolute values are smallest for a mean of all that may be there, which is soft; this is not. Grain is
+    not wanted: a network without chance paints it as a pattern of dots. So pixels are averaged with their neighbours
+    first, and differences below `GRAIN` hardly count.
 
     Args:
         made: (B, C, T, H, W).
