@@ -139,17 +139,16 @@ def test_real_and_made_are_changed_alike_before_they_are_judged() -> None:
     assert not torch.equal(one, other)
 
 
-def test_contrast_wants_edges_as_strong_wherever_they_lie_and_no_grain() -> None:
-    edge = torch.full((1, 3, 1, 17, 17), -0.5)
+def test_contrast_wants_edges_as_strong_wherever_they_lie_and_no_pattern_on_the_grid() -> None:
+    edge = torch.full((1, 3, 1, 20, 20), -0.5)
     edge[..., 12:] = 0.5
     moved, soft = torch.full_like(edge, -0.5), edge.clone()
-    moved[..., 11:] = 0.5
-    soft[..., 10:14] = torch.tensor([-0.3, -0.1, 0.1, 0.3])
-    assert contrast(edge, edge) == 0.0
-    assert contrast(moved, edge) < 1e-6 < 0.001 < contrast(torch.zeros_like(edge), edge)
-    assert contrast(soft, edge) < 0.2 * contrast(torch.zeros_like(edge), edge), "as high, over more pixels"
-    dots = torch.zeros_like(edge)
-    dots[..., ::2, ::2], dots[..., 1::2, 1::2] = 0.1, -0.1
-    assert contrast(dots, torch.zeros_like(edge)) < 1e-6
-    grain = 0.01 * _noise(1, 3, 1, 17, 17)
-    assert contrast(torch.zeros_like(edge), grain) < 0.1 * contrast(torch.zeros_like(edge), 10 * grain)
+    moved[..., 14:] = 0.5
+    soft[..., 8:16] = torch.linspace(-0.5, 0.5, 8)
+    assert contrast(edge, edge, 2) == 0.0
+    assert contrast(moved, edge, 2) < 1e-6 < 0.001 < contrast(soft, edge, 2) < contrast(torch.zeros_like(edge), edge, 2)
+    for grid in (2, 4):
+        pattern = _noise(1, 3, 1, grid, grid).repeat(1, 1, 1, 20 // grid, 20 // grid)
+        assert contrast(pattern, torch.zeros_like(edge), grid) < 1e-6
+    grain = 0.01 * _noise(1, 3, 1, 20, 20)
+    assert contrast(torch.zeros_like(edge), grain, 4) < 0.02 * contrast(torch.zeros_like(edge), 20 * grain, 4)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 Term = Callable[[Tensor], Tensor]
 
-GRAIN = 0.03  # of the contrast term, in the values' range of 2: 4 of 255 levels
+GRAIN = 0.01  # of the contrast term: weaker edges hardly count; 0.5 % of the values' range
 SOFT_EDGE = 0.1  # of the Charbonnier term: squares below, absolute values above; 5 % of the values' range
 
 
@@ -73,26 +73,27 @@ def wavelet(error: Tensor, term: Term, levels: int = 3) -> Tensor:
     return torch.stack([*found, term(average)]).mean()
 
 
-def contrast(made: Tensor, original: Tensor, side: int = 8) -> Tensor:
+def contrast(made: Tensor, original: Tensor, grid: int, side: int = 8) -> Tensor:
     """How far the edges of parts of a picture are from being as strong as the original's, wherever in a part they lie.
 
-    Squares and absolute values are smallest for a mean of all that may be there, which is soft; this is not. Grain is
-    not wanted: a network without chance paints it as a pattern of dots. So pixels are averaged with their neighbours
-    first, and differences below `GRAIN` hardly count.
+    Squares and absolute values are smallest for a mean of all that may be there, which is soft; this is not. But a
+    network without chance would paint the original's grain as a pattern on the grid of its own pixel shuffle. A mean
+    over that grid's period sees no such pattern; so it is taken first.
 
     Args:
         made: (B, C, T, H, W).
         original: the same shape.
+        grid: the period, pixels.
         side: of a part, pixels.
 
     Returns:
-        Mean absolute difference of the parts' mean differences of neighbouring pixels, across and down.
+        Mean absolute difference of the parts' root mean square differences of neighbouring pixels, across and down.
     """
-    smooth = [F.avg_pool3d(video, (1, 2, 2), stride=1) for video in (made, original)]
+    smooth = [F.avg_pool3d(video, (1, grid, grid), stride=1) for video in (made, original)]
     found = []
     for dim in (-1, -2):
-        edges = [(video.diff(dim=dim).square() + GRAIN**2).sqrt().mean(1) for video in smooth]
-        strengths = [F.avg_pool2d(edge, side, ceil_mode=True) for edge in edges]
+        energies = [F.avg_pool2d(video.diff(dim=dim).square().mean(1), side, ceil_mode=True) for video in smooth]
+        strengths = [(energy + GRAIN**2).sqrt() for energy in energies]
         found.append((strengths[0] - strengths[1]).abs().mean())
     return torch.stack(found).mean()
 

@@ -138,8 +138,9 @@ class UpscaleStage:
             made = self.upscaler(given)
         with torch.no_grad():  # by how much Lanczos is wrong, so that dull footage and lively count alike
             plain = lanczos(given, self.times)
-            usual = charbonnier(plain - original).clamp(min=1e-6), contrast(plain, original).clamp(min=1e-6)
-        error, edges = charbonnier(made - original) / usual[0], contrast(made, original) / usual[1]
+            terms = charbonnier(plain - original), contrast(plain, original, self.times)
+            usual = [term.clamp(min=1e-6) for term in terms]
+        error, edges = charbonnier(made - original) / usual[0], contrast(made, original, self.times) / usual[1]
         loss = error + self.config.upscaler.contrast_weight * edges
         value = loss.item()
         if not np.isfinite(value):
