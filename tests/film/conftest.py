@@ -40,8 +40,9 @@ class StripedRun:
         self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]
     ) -> list[NDArray[np.float32]]:
         """Takes that know their label and seed; the higher its last digit, the more they move, from their middle on."""
-        self.sketched += len(seeds)
-        self.asked += [("generate", label, num_frames, seed) for label, seed in zip(labels, seeds, strict=True)]
+        takes = list(dict.fromkeys(zip(labels, seeds, strict=True)))  # a batch is filled up with what it holds already
+        self.sketched += len(takes)
+        self.asked += [("generate", label, num_frames, seed) for label, seed in takes]
         latents = []
         for seed in seeds:
             n = 1 - (-(num_frames - 1) // 4)

@@ -1,13 +1,18 @@
 """Takes: sketched for every new shot, chosen by motion and likeness, painted without being made again."""
 
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from autoreel.clip import Frames
+from autoreel.film import batches
+from autoreel.film.document import load_storyboard
 from autoreel.film.layout import lay_out
 from autoreel.film.make import make_film
 from autoreel.film.renderer import render
@@ -90,6 +95,53 @@ def test_chosen_takes_are_painted_and_not_made_again(tmp_path: Path, striped_run
     again = render(made.storyboard, striped_run, tmp_path / "again.mp4")
     assert striped_run.asked, "the storyboard alone says all that is needed"
     assert made.result.path.read_bytes() == again.path.read_bytes()
+
+
+def _rounding(run: Any) -> Any:
+    """The run, its takes a shade brighter in wider batches, as matrix products of other shapes round otherwise."""
+
+    class RoundingRun(type(run)):  # type: ignore[misc]
+        def generate_latents(
+            self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int]
+        ) -> list[NDArray[np.float32]]:
+            made = super().generate_latents(labels, num_frames, seeds)
+            width = len(labels) * (1 + any(label is not None for label in labels))  # guidance makes each twice
+            return [np.concatenate([one[:, :6], one[:, 6:7] * 0 + width, one[:, 7:]], axis=1) for one in made]
+
+        def decode(self, latents: NDArray[np.float32], num_frames: int | None = None) -> Frames:
+            return np.asarray(super().decode(latents, num_frames) + np.uint8(latents[0, 6, 0, 0]), np.uint8)
+
+    return RoundingRun()
+
+
+def test_a_take_is_the_same_whatever_is_made_beside_it(
+    tmp_path: Path, striped_run: Any, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two chapters of takes in the first rendering, one by one in the second, three at a time in the third."""
+    run = _rounding(striped_run)
+    monkeypatch.setattr("autoreel.film.takes.CHAPTER", 3)
+    made = make_film(run, run_folder, tmp_path / "film.mp4", length_s=20, title="Takes")
+    assert {len(run.asked), run.sketched} == {TAKES_PER_SHOT * len(load_storyboard(made.storyboard).shots)}
+    for chapter in (1, 3):
+        monkeypatch.setattr(batches, "CHAPTER", chapter)
+        again = render(made.storyboard, run, tmp_path / f"again-{chapter}.mp4")
+        assert made.result.path.read_bytes() == again.path.read_bytes()
+
+
+def test_dull_shots_are_given_more_takes(striped_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, told = _board([1.0, 2.0]), list[str]()
+    monkeypatch.setattr("autoreel.film.takes.DULL", 2.0)  # everything is dull
+    chosen, _ = choose_takes(board, lay_out(board), striped_run, [0.5] * 2, report=told.append)
+    assert striped_run.sketched == 3 * 2 * TAKES_PER_SHOT
+    assert told[-1] == f"takes: {striped_run.sketched} of {striped_run.sketched} sketched"
+    assert len({shot.seed for shot in chosen.shots}) == 2
+
+
+def test_two_shots_of_one_take(tmp_path: Path, striped_run: Any) -> None:
+    """The longer one decides how long it is made."""
+    wanted = [batches.Wanted(number, "red", 7, count) for number, count in enumerate((9, 30, 12))]
+    made = dict(batches.make_shots(striped_run, wanted))
+    assert [len(made[number]) for number in range(3)] == [9, 30, 12] and striped_run.sketched == 1
 
 
 def test_in_s_of_new_footage_leaves_out_what_comes_before(tmp_path: Path, striped_run: Any) -> None:

@@ -4,7 +4,7 @@
                core 2  |2 3 6 7 8 .....|14 16 ...      the next chapter meanwhile
     painted             1 2 3 4 5 6 7 8 9 ...
 
-Frames are as the seed says, up to rounding: a matrix product of several shots may be added up in another order.
+Frames are as the seed says, to the last bit, whatever else is made: all batches have one shape (takes.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from autoreel.clip import Frames
 from autoreel.film.made import FilmRun
-from autoreel.film.takes import AT_ONCE, CHAPTER, Take, Takes, num_workers, painted, sketched, workers
+from autoreel.film.takes import CHAPTER, Take, Takes, batched, painted, sketched, workers
 
 MAX_SHOT_BYTES = 24 << 20
 
@@ -82,12 +82,13 @@ def _begin(
     pool: ThreadPoolExecutor, run: FilmRun, chapter: Sequence[Wanted], kept: Takes
 ) -> dict[int, Future[list[Take]]]:
     """Have those sketched that no take is kept of; gives the batch of each shot's number."""
-    new = sorted(_missing(chapter, kept), key=lambda shot: -shot.count)
-    batches = min(len(new), max(-(-len(new) // AT_ONCE), num_workers(run)))
-    size = -(-len(new) // batches) if new else 1
     coming: dict[int, Future[list[Take]]] = {}
-    for i in range(0, len(new), size):
-        some = new[i : i + size]
-        future = pool.submit(sketched, run, [(shot.label, shot.seed, shot.count) for shot in some])
-        coming |= {shot.number: future for shot in some}
+    missing = _missing(chapter, kept)
+    longest: dict[tuple[str | None, int], int] = {}  # of two shots of one take, the longer one's is made
+    for shot in missing:
+        longest[shot.label, shot.seed] = max(shot.count, longest.get((shot.label, shot.seed), 0))
+    for group in batched(run, [(label, seed, count) for (label, seed), count in longest.items()]):
+        future = pool.submit(sketched, run, group)
+        made = {(label, seed) for label, seed, _ in group}
+        coming |= {shot.number: future for shot in missing if (shot.label, shot.seed) in made}
     return coming

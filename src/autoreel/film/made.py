@@ -174,7 +174,7 @@ def _slowed(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
     factor = shot.factor or 0.5
     needed = max(2, math.ceil(count * factor))
     latents = run.encode(_exactly(source, run, shot.in_s or 0.0, shot.out_s, needed, placed.number))
-    wanted = 1 - (-(count - 1) // run.config.codec.temporal_stride)
+    wanted = 1 - (-(count - 1) // run.config.strides[0])
     # The first latent frame stands alone and stays the first; the others are spread over the time there is.
     places = np.concatenate([[0.0], np.linspace(1.0, len(latents) - 1.0, max(1, wanted - 1))])[:wanted]
     below = np.minimum(places.astype(int), len(latents) - 1)

@@ -102,7 +102,7 @@ def paint(kind: str, run: FilmRun, before: Frames, after: Frames, label: str | N
         start, end = run.encode(before), run.encode(after)
         return run.decode(walk(start, end, eased(len(start))), count)
     # What is made comes in whole groups; what is known at both ends takes what is left over.
-    stride = run.config.codec.temporal_stride
+    stride = run.config.strides[0]
     new = max(stride, (count * 3 // 4) // stride * stride)
     first = (count - new + 1) // 2
     last = count - new - first

@@ -5,6 +5,9 @@ Latents tell how much moves at a fraction of the cost of pictures; those that ar
 
     sketched   |..........====.....|    motion along one take
                      |==shot==|         the part of it that is shown
+
+Every batch has the same shape, filled up where it has to be: a matrix product of fewer rows may be added up in another
+order, and a take must be the same to the last bit whatever is made beside it (a film is made again from its record).
 """
 
 from __future__ import annotations
@@ -32,11 +35,13 @@ Report = Callable[[str], None]
 
 TAKES_PER_SHOT = 3
 CHAPTER = 24  # shots chosen together: memory does not grow with the film
-AT_ONCE = 12  # takes sketched side by side
+ROWS_AT_ONCE = 384  # numbers' places of latent frames sketched side by side: beyond, a core gains nothing from more
+AT_ONCE_ELSEWHERE = 12  # takes side by side on a graphics card
 SLACK = 1.25  # how much longer than its shot a take is made, so that its dull beginning may be left out
 TARGET, BY_ENERGY = 0.65, 0.35  # motion that is looked for in quiet music, and what loud music adds to it
 MOST = 1.5  # of the usual motion; what moves more is as bad as this much
 COST_OF_MOTION, COST_OF_NEIGHBOUR, COST_OF_LIKENESS, COST_OF_SKIPPING = 4.0, 0.6, 0.25, 0.04
+DULL, MORE_ROUNDS = 0.3, 2  # a share of the usual motion: a shot of less is given more takes, so many times at most
 MAX_KEPT_BYTES = 256 << 20
 
 
@@ -88,19 +93,26 @@ def choose_takes(
     """
     chance = random.Random(seed)
     new = [placed for placed in layout.placed if placed.shot.verb == "generate"]
-    tried = iter(chance.sample(range(2**31), TAKES_PER_SHOT * len(new)))
+    tried = iter(chance.sample(range(2**31), TAKES_PER_SHOT * len(new) * (1 + MORE_ROUNDS)))
     shots, kept, kept_bytes = list(board.shots), dict[tuple[str | None, int], Take](), 0
-    done = 0
+    done, total = 0, TAKES_PER_SHOT * len(new)
     for at in range(0, len(new), CHAPTER):
         chapter = new[at : at + CHAPTER]
         counts = {placed.number: Pace.of(placed, run.rate, layout.rate).num_source for placed in chapter}
-        takes = []
-        for found in _side_by_side(run, _groups(chapter, counts, tried)):
-            takes += found
-            done += len(found)
-            if report is not None:
-                report(f"takes: {done} of {TAKES_PER_SHOT * len(new)} sketched")
-        for number, part in _assigned(chapter, counts, takes, energy, run).items():
+        longest, wanting = max(counts.values()), chapter
+        takes = list[Take]()
+        for _ in range(1 + MORE_ROUNDS):
+            total += TAKES_PER_SHOT * len(wanting) if takes else 0
+            for found in _side_by_side(run, _groups(run, wanting, counts, longest, tried)):
+                takes += found
+                done += len(found)
+                if report is not None:
+                    report(f"takes: {done} of {total} sketched")
+            chosen, usual = _assigned(chapter, counts, takes, energy, run)
+            wanting = [placed for placed in chapter if chosen[placed.number].motion < DULL * usual]
+            if not wanting:
+                break
+        for number, part in chosen.items():
             shots[number - 1] = shots[number - 1].model_copy(update=_settings(part, run))
             if kept_bytes < MAX_KEPT_BYTES:
                 kept[part.take.label, part.take.seed] = part.take
@@ -114,16 +126,30 @@ def _settings(part: _Part, run: FilmRun) -> dict[str, Any]:
 
 
 def _groups(
-    chapter: Sequence[Placed], counts: Mapping[int, int], tried: Any
+    run: FilmRun, chapter: Sequence[Placed], counts: Mapping[int, int], longest: int, tried: Any
 ) -> list[Group]:
-    """Label, seed and length of every take to sketch, those of about one length together."""
-    longest = max(counts.values())
-    wanted = [
+    """Label, seed and length of every take to sketch, in batches."""
+    return batched(run, [
         (placed.shot.label, next(tried), min(longest, round(counts[placed.number] * SLACK)))
         for placed in chapter for _ in range(TAKES_PER_SHOT)
-    ]  # fmt: skip
-    wanted.sort(key=lambda one: -one[2])
-    return [wanted[i : i + AT_ONCE] for i in range(0, len(wanted), AT_ONCE)]
+    ])  # fmt: skip
+
+
+def batched(run: FilmRun, wanted: Group) -> list[Group]:
+    """Takes in batches, those of about one length together; takes without a label apart, as they need no guidance."""
+    size, batches = at_once(run), list[Group]()
+    for has_label in (True, False):
+        some = sorted((one for one in wanted if (one[0] is not None) == has_label), key=lambda one: -one[2])
+        batches += [some[i : i + size] for i in range(0, len(some), size)]
+    return batches
+
+
+def at_once(run: FilmRun) -> int:
+    """How many takes are sketched in a batch; the same for every batch of a run on a machine."""
+    if not _on_cpu(run):
+        return AT_ONCE_ELSEWHERE
+    stride = run.config.strides[1]
+    return max(1, -(-ROWS_AT_ONCE // ((run.size[0] // stride) * (run.size[1] // stride) or 1)))
 
 
 def _side_by_side(run: FilmRun, groups: Sequence[Group]) -> Iterator[list[Take]]:
@@ -175,17 +201,21 @@ def _on_cpu(run: FilmRun) -> bool:
 
 
 def sketched(run: FilmRun, group: Group) -> list[Take]:
-    """The takes of a group, made in one batch as long as its longest."""
+    """The takes of a group, made in one batch as long as its longest and as wide as all batches are."""
     longest = max(count for _, _, count in group)
-    made = run.generate_latents([label for label, _, _ in group], longest, [seed for _, seed, _ in group])
-    return [Take(label, seed, latents, longest) for (label, seed, _), latents in zip(group, made, strict=True)]
+    filled = [*group, *[group[-1]] * (at_once(run) - len(group))]
+    made = run.generate_latents([label for label, _, _ in filled], longest, [seed for _, seed, _ in filled])
+    return [Take(label, seed, latents, longest) for (label, seed, _), latents in zip(group, made, strict=False)]
 
 
 def _assigned(
     chapter: Sequence[Placed], counts: Mapping[int, int], takes: Sequence[Take], energy: Sequence[float], run: FilmRun
-) -> dict[int, _Part]:
-    """A part of a take for each shot's number: the longest shots choose first, because fewest takes are long enough."""
-    stride = run.config.codec.temporal_stride
+) -> tuple[dict[int, _Part], float]:
+    """A part of a take for each shot's number, and how much usually moves.
+
+    The longest shots choose first, because fewest takes are long enough.
+    """
+    stride = run.config.strides[0]
     parts = {count: [_parts(take, count, stride) for take in takes] for count in set(counts.values())}
     best = [max(part.motion for part in found) for found in parts[max(counts.values())] if found]
     usual = float(np.percentile(best, 75)) if best else 0.0
@@ -209,7 +239,7 @@ def _assigned(
         _, index, part = min(options, key=lambda option: option[:2])
         used.add(index)
         chosen[placed.number] = part
-    return chosen
+    return chosen, usual
 
 
 def _likeness(one: _Part, other: _Part, spread: float) -> float:
@@ -241,4 +271,4 @@ def painted(run: FilmRun, takes: Takes, label: str | None, seed: int, count: int
     take = takes.get((label, seed))
     if take is None or take.num_frames < count:
         return None
-    return run.decode(take.latents[: 1 + _group_of(count - 1, run.config.codec.temporal_stride)], count)
+    return run.decode(take.latents[: 1 + _group_of(count - 1, run.config.strides[0])], count)
