@@ -185,7 +185,7 @@ class SplitEffect(Strict):
 
 
 class SmoothEffect(Strict):
-    """Frames in between, where the film shows more of them than the shot has (or fewer, by `speed` and `ramp`)."""
+    """Frames in between, along the motion, where the film shows more of them than the shot has."""
 
     name: Literal["smooth"] = "smooth"
 

@@ -27,7 +27,7 @@ class Pace:
         scale: source frames for one film frame, before the effects: source rate / film rate.
         warps: the effects on time, in order.
         is_reversed: the last first.
-        is_smooth: between two frames of the source, both are seen.
+        is_smooth: between two frames of the source, one on the way is made (motion.py).
         film_rate: frames per second.
     """
 

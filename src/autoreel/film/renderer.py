@@ -259,17 +259,19 @@ def beats_of(board: Storyboard) -> list[float]:
 
 
 class _Progress:
-    """Tells how far a rendering is and how long it still takes."""
+    """Tells how far a rendering is and how long it still takes, reckoned from its first frame on."""
 
     def __init__(self, num_frames: int, report: Report | None) -> None:
         self._num_frames, self._report = num_frames, report
-        self._started_s = self._told_s = time.monotonic()
+        self._first_s = self._told_s = 0.0
 
     def told(self, done: int) -> None:
         """Report when it is time to."""
         now_s = time.monotonic()
+        if done == 1:  # before it, the first shots were made: that says nothing of the others
+            self._first_s = self._told_s = now_s
         if self._report is None or (now_s - self._told_s < REPORT_EVERY_S and done < self._num_frames):
             return
         self._told_s = now_s
-        left_s = (now_s - self._started_s) / done * (self._num_frames - done)
+        left_s = (now_s - self._first_s) / max(1, done - 1) * (self._num_frames - done)
         self._report(f"film: {done} of {self._num_frames} frames, {left_s:.0f} s left")

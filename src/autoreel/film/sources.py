@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from autoreel.clip import Frames
 from autoreel.errors import ConfigError, RunError
 from autoreel.film.layout import Placed
 from autoreel.film.made import HELD_S, FilmRun, make, too_short, without
+from autoreel.film.motion import along_motion
 from autoreel.film.pace import Pace
 from autoreel.film.storyboard import Canvas, Shot
 from autoreel.media.decode import decode, first_frame
@@ -101,49 +103,33 @@ def _paced(
     frames = _single(chunks)
     if pace.is_reversed:
         frames = iter(_gathered(frames, pace.num_source, number)[::-1])
-    window = _Window(frames, fit)
-    for frame in range(pace.num_frames):
-        place = pace.place(frame)
-        index = math.floor(place)
-        missing = window.go_to(index)
-        if missing and (window.shown is None or float((pace.num_source - window.at - 1) / source_rate) > HELD_S):
-            raise too_short(number, source, float((pace.num_source - window.at - 1) / source_rate))
-        assert window.shown is not None
-        between = float(place - index)
-        yield window.towards_next(between) if pace.is_smooth and between > 0 else window.shown
+    places = [pace.place(frame) for frame in range(pace.num_frames)]
+    held = _held(frames, pace.num_source, number, source_rate, source)
+    if pace.is_smooth and any(place.denominator > 1 for place in places):
+        yield from along_motion(map(fit, held), places)
+        return
+    at, shown = -1, None
+    for place in places:
+        while at < math.floor(place):
+            frame, at = next(held), at + 1
+            if at == math.floor(place):
+                shown = fit(frame)
+        assert shown is not None
+        yield shown
 
 
-class _Window:
-    """The frame of a source that is shown, and the one after it where that is asked for."""
-
-    def __init__(self, frames: Iterator[Frames], fit: Callable[[Frames], Image.Image]) -> None:
-        self._frames, self._fit = frames, fit
-        self.at = -1
-        self.shown: Image.Image | None = None
-        self._next: Image.Image | None = None
-
-    def go_to(self, index: int) -> bool:
-        """Show a frame; whether the source has ended before it."""
-        while self.at < index:
-            if self._next is not None:
-                self.shown, self._next = self._next, None
-                self.at += 1
-                continue
-            frame = next(self._frames, None)
-            if frame is None:
-                return True
-            self.at += 1
-            if self.at == index:
-                self.shown = self._fit(frame)
-        return False
-
-    def towards_next(self, share: float) -> Image.Image:
-        """The frame shown, and so much of the next."""
-        assert self.shown is not None
-        if self._next is None:
-            frame = next(self._frames, None)
-            self._next = self._fit(frame) if frame is not None else self.shown
-        return Image.blend(self.shown, self._next, share)
+def _held(frames: Iterator[Frames], count: int, number: int, rate: Fraction, source: str) -> Iterator[Frames]:
+    """`count` single frames, the last one held where they end a little early."""
+    given, last = 0, None
+    for last in itertools.islice(frames, count):
+        given += 1
+        yield last
+    missing_s = float((count - given) / rate)
+    if given < count and (last is None or missing_s > HELD_S):
+        raise too_short(number, source, missing_s)
+    for _ in range(count - given):
+        assert last is not None
+        yield last
 
 
 def _single(chunks: Iterator[Frames]) -> Iterator[Frames]:
