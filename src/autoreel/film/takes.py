@@ -41,7 +41,10 @@ SLACK = 1.25  # how much longer than its shot a take is made, so that its dull b
 TARGET, BY_ENERGY = 0.65, 0.35  # motion that is looked for in quiet music, and what loud music adds to it
 MOST = 1.5  # of the usual motion; what moves more is as bad as this much
 COST_OF_MOTION, COST_OF_NEIGHBOUR, COST_OF_LIKENESS, COST_OF_SKIPPING = 4.0, 0.6, 0.25, 0.04
-DULL, MORE_ROUNDS = 0.3, 2  # a share of the usual motion: a shot of less is given more takes, so many times at most
+COST_OF_STANDING = 1.5  # of a shot that stands still throughout
+DULL = 0.3  # a share of the usual motion: what has less stands still
+LONG = 0.5  # a share of a shot: one that stands still as long at a stretch is given more takes
+MORE_ROUNDS = 2  # so many times at most
 MAX_KEPT_BYTES = 256 << 20
 
 
@@ -66,11 +69,20 @@ Takes = Mapping[tuple[str | None, int], Take]
 
 @dataclass(frozen=True)
 class _Part:
-    """A stretch of a take as long as a shot: where it begins, how much moves in it, what it looks like on average."""
+    """A stretch of a take as long as a shot.
+
+    Args:
+        take: of which.
+        skip: frames before it.
+        motion: how much moves in it on average.
+        steps: how much moves from each of its latent frames to the next.
+        look: what it looks like on average.
+    """
 
     take: Take
     skip: int
     motion: float
+    steps: Floats
     look: Floats
 
 
@@ -109,7 +121,7 @@ def choose_takes(
                 if report is not None:
                     report(f"takes: {done} of {total} sketched")
             chosen, usual = _assigned(chapter, counts, takes, energy, run)
-            wanting = [placed for placed in chapter if chosen[placed.number].motion < DULL * usual]
+            wanting = [placed for placed in chapter if _standing(chosen[placed.number], usual) >= LONG]
             if not wanting:
                 break
         for number, part in chosen.items():
@@ -233,6 +245,7 @@ def _assigned(
                 motion = min(MOST, part.motion / usual) if usual > 0 else target
                 cost = COST_OF_MOTION * (motion - target) ** 2 + COST_OF_SKIPPING * part.skip / max(1, stride * 4)
                 alike = {number: _likeness(part, other, spread) for number, other in chosen.items()}
+                cost += COST_OF_STANDING * _standing(part, usual)
                 beside = (alike.get(placed.number - 1, 0.0), alike.get(placed.number + 1, 0.0))
                 cost += COST_OF_NEIGHBOUR * max(beside) + COST_OF_LIKENESS * max(alike.values(), default=0.0)
                 options.append((cost, index, part))
@@ -240,6 +253,15 @@ def _assigned(
         used.add(index)
         chosen[placed.number] = part
     return chosen, usual
+
+
+def _standing(part: _Part, usual: float) -> float:
+    """The longest stretch of it that stands still, as a share of it."""
+    longest = now = 0
+    for step in part.steps.tolist():
+        now = now + 1 if step < DULL * usual else 0
+        longest = max(longest, now)
+    return longest / max(1, len(part.steps))
 
 
 def _likeness(one: _Part, other: _Part, spread: float) -> float:
@@ -257,7 +279,8 @@ def _parts(take: Take, count: int, stride: int) -> list[_Part]:
         first, last = _group_of(skip, stride), _group_of(skip + count - 1, stride)
         inside = steps[max(2, first + 1) : last + 1]
         motion = float(inside.mean()) if len(inside) else 0.0
-        parts.append(_Part(take, skip, motion, latents[first : last + 1].mean(axis=0).ravel().astype(np.float64)))
+        look = latents[first : last + 1].mean(axis=0).ravel().astype(np.float64)
+        parts.append(_Part(take, skip, motion, inside, look))
     return parts
 
 
