@@ -102,6 +102,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["film", "--sample", "--length", "13h"], 2, "give a length from half a second to 4 hours"),
         (["film", "--sample", "--fps", "0"], 2, "--fps 0 is not possible"),
         (["film", "--sample", "--seed", "-1"], 2, "--seed -1 is not possible"),
+        (["film", "--sample", "--from", "starter"], 2, "what the codec starts from is --start starter"),
+        (["film", "--sample", "--from", "70s"], 2, "--from 70s to its end is no part of a film of 60 s"),
+        (["film", "--sample", "--from", "9s", "--to", "8s"], 2, "--from 9s to --to 8s is no part of a film of 60 s"),
+        (["film", "--sample", "--to", "soon"], 2, "'soon' is not understood"),
+        (["film", "--sample", "--family", "gan"], 2, "--family gan: no film is made of it, it has neither an encoder"),
+        (["film", "--sample", "--encoder", "prores"], 2, ".mp4 files hold h264 or h265 or av1, not prores"),
         (["film", "absent.toml", "--out", "f.mp4"], 2, "absent.toml: no such file"),
         (["generate", "absent-run", "-o", "%05d.png"], 2, "write frames/%05d.png"),
         (["generate", "absent-run", "-o", "frames/picture.png"], 2, "write frames/%05d.png"),
@@ -226,9 +232,10 @@ def test_options_beside_a_storyboard_are_refused_by_name(tmp_path: Path, capsys:
     board = tmp_path / "film.toml"
     board.write_text("[[shots]]\nverb = 'card'\nlength_s = 0.2\n")
     options = ["--length", "9s", "--music", "a.mp3", "--seed", "0", "--kind", "ad", "--sample"]
+    options += ["--start", "starter", "--family", "ae"]
     assert main(["film", str(board), *options]) == 2
     (line,) = told(capsys)
-    assert "--music, --length, --kind, --seed, --sample: not beside a storyboard" in line
+    assert "--music, --length, --kind, --seed, --family, --start, --sample: not beside a storyboard" in line
     assert main(["film", str(board), "--device", "cpu"]) == 0
     assert (tmp_path / "film.mp4").is_file()
 
@@ -257,6 +264,48 @@ def test_mistakes_in_an_edited_storyboard_are_told_before_training(
     assert main(["film", str(clips), "-o", str(tmp_path / "film.mp4")]) == 5
     assert "other.run, which is not there" in told(capsys)[0]
     assert not (tmp_path / "film.run").exists()
+
+
+def test_every_option_of_a_film_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoreel.film import commission
+    from autoreel.film.commission import Commission
+
+    given: list[Commission] = []
+
+    def note(one: Commission, **others: object) -> None:
+        given.append(one)
+        raise StoppedError("enough")
+
+    monkeypatch.setattr(commission, "carry_out", note)
+    monkeypatch.chdir(tmp_path)
+    options = ["--family", "ae", "--backbone", "transformer", "--start", "scratch", "--no-watermark", "--preview"]
+    options += ["--from", "1s", "--to", "1:30", "--length", "2m"]
+    options += ["--encoder", "h265", "--quality", "best", "--hardware"]
+    assert main(["film", "--sample", *options]) == 130
+    assert main(["film", "--sample", "--discriminator", "fc", "-o", "look.mov", "--preview"]) == 130
+    (one, other) = given
+    assert (one.wishes.family, one.wishes.backbone, one.wishes.start) == ("ae", "transformer", "scratch")
+    assert one.delivery is not None and not one.watermark and other.watermark
+    assert (one.out.name, str(one.rendered), one.delivery.shots_of) == ("film.mp4", "film.preview.mp4", one.out)
+    assert (one.delivery.from_s, one.delivery.to_s, one.delivery.preview, one.delivery.hardware) == (1, 90, True, True)
+    assert (one.delivery.codec, one.delivery.quality) == ("h265", "best")
+    assert other.wishes.discriminator == "fc" and other.out == other.rendered == Path("look.mov")
+
+
+def test_no_film_is_made_of_a_gan_whoever_asks_for_it(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from autoreel.config import PRESETS, with_parts
+    from autoreel.runs import RunFolder
+
+    gan = with_parts(PRESETS["tiny"], {"codec": {"family": "gan"}}, "test")
+    (tmp_path / "gan.toml").write_text(dump_config(gan), encoding="utf-8")
+    out = ["-o", str(tmp_path / "film.mp4")]
+    assert main(["film", str(clips), "--config", str(tmp_path / "gan.toml"), *out]) == 2
+    assert "gan.toml asks for family gan: no film is made of it" in told(capsys)[0]
+    RunFolder.create(tmp_path / "film.run", gan)
+    assert main(["film", str(clips), *out]) == 2
+    assert "film.run is of family gan: no film is made of it" in told(capsys)[0]
 
 
 def test_a_config_tells_all_its_problems(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -257,6 +257,40 @@ def check_wishes(preset: str, config: Path | None) -> list[AutoreelError]:
     return problems
 
 
+def check_family(family: str | None, config: Path | None, run: Path) -> list[AutoreelError]:
+    """Films can be made of the codec: one that is asked for, or that of a run which was begun.
+
+    Args:
+        family: that was asked for.
+        config: a config file, which may have problems; those are told by `check_wishes`.
+        run: the run folder, which may not be there yet.
+    """
+    from autoreel.config import load_config
+    from autoreel.runs import RunFolder
+
+    asked = "--family gan" if family == "gan" else None
+    try:
+        if asked is None and (run / "run.json").is_file():
+            asked = f"{run} is of family gan" if RunFolder.open(run).config.codec.family == "gan" else None
+        elif asked is None and config is not None and family is None:
+            asked = f"{config} asks for family gan" if load_config(config).codec.family == "gan" else None
+    except (ConfigError, RunError):
+        return []  # told elsewhere
+    reason = "it has neither an encoder nor a prior, and its frames do not follow from each other"
+    return [] if asked is None else [UsageError(f"{asked}: no film is made of it, {reason}; use ae, vae or vae-gan")]
+
+
+def check_encoder(out: Path, encoder: str | None) -> list[AutoreelError]:
+    """The ending takes the codec."""
+    from autoreel.media.encode import VideoWriter
+
+    try:
+        VideoWriter(out, (16, 16), 25, codec=encoder or "auto")  # type: ignore[arg-type]
+    except UsageError as error:
+        return [error]
+    return []
+
+
 def check_start(start: str | None, codec: str | None) -> list[AutoreelError]:
     """What the codec is to start from is there, or the pretrained codec that is to be used.
 
@@ -267,7 +301,7 @@ def check_start(start: str | None, codec: str | None) -> list[AutoreelError]:
     from autoreel.training.start import WORDS, codec_config_at
 
     if start is not None and codec is not None:
-        return [UsageError("--from is what a codec of its own starts from, --codec one that is trained; give one")]
+        return [UsageError("--start is what a codec of its own starts from, --codec one that is trained; give one")]
     try:
         if start is not None and start not in WORDS:
             codec_config_at(Path(start))

@@ -136,7 +136,7 @@ def test_cuts_fades_and_dips_are_where_they_belong(tmp_path: Path, striped_run: 
     brightness = frames.mean(axis=(1, 2, 3))
     assert brightness[0] < 0.3 * brightness[12] and brightness[99] < 3
     labels = [label for _, label, _, _ in striped_run.asked]
-    assert sorted(labels) == ["blue", "green", "red", "red"]
+    assert sorted(set(labels)) == ["blue", "green", "red"]  # both red shots show one take, of one seed
 
 
 def test_a_slower_run_is_shown_at_its_own_pace(tmp_path: Path, striped_run: Any) -> None:

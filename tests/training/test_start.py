@@ -85,7 +85,7 @@ def test_the_same_wishes_go_on_and_others_are_refused(tmp_path: Path) -> None:
     open_run(tmp_path / "run", wishes, BUDGET)
     open_run(tmp_path / "run", wishes, BUDGET)
     open_run(tmp_path / "run", Wishes(), BUDGET)
-    with pytest.raises(UsageError, match="was begun with --from"):
+    with pytest.raises(UsageError, match="was begun with --start"):
         open_run(tmp_path / "run", Wishes(start="scratch"), BUDGET)
 
 

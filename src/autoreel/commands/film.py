@@ -10,8 +10,11 @@ from cyclopts import Parameter
 
 from autoreel.commands.notes import note
 from autoreel.commands.options import (
+    Backbone,
     Device,
+    Family,
     Fit,
+    Judge,
     MaybeOut,
     Out,
     RunFolderPath,
@@ -28,7 +31,7 @@ from autoreel.commands.options import (
 from autoreel.errors import AutoreelError, UsageError
 
 if TYPE_CHECKING:
-    from autoreel.film.renderer import FilmResult
+    from autoreel.film.renderer import Delivery, FilmResult
 
 EDIT_ENDINGS = (".otio", ".fcpxml")
 Encoder = Literal["h264", "h265", "av1", "vp9", "prores"]
@@ -49,12 +52,16 @@ def film(
     fps: float | None = None,
     run: RunFolderPath = None,
     config: Path | None = None,
-    from_: str | None = None,
+    family: Family | None = None,
+    backbone: Backbone | None = None,
+    discriminator: Judge | None = None,
+    start: str | None = None,
     codec: str | None = None,
     sample: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
     watermark: bool = True,
     preview: Annotated[bool, Parameter(negative="")] = False,
+    from_: str | None = None,
     to: str | None = None,
     encoder: Encoder | None = None,
     quality: Quality | None = None,
@@ -83,17 +90,21 @@ def film(
         fps: Frames per second; the footage's own when left out.
         run: Folder of the model, to choose its place or to use one again.
         config: A config file instead of a preset.
-        from_: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
-            when left out, where there is one for this size. Beside a storyboard: the time to begin at, 10s.
+        family: What the codec is: ae, vae, or vae-gan, which is taken when left out; of gan no films are made.
+        backbone: What it is built of: resnet (taken when left out), or transformer.
+        discriminator: Of vae-gan: conv, which judges patches (taken when left out), or fc, whole pictures.
+        start: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
+            when left out, where there is one for this size.
         codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         sample: Use footage and music that the program makes itself.
         device: Where to compute.
         watermark: Mark what the model made, invisibly; `autoreel verify` finds it.
-        preview: Beside a storyboard: small and fast, to look at an edit.
-        to: Beside a storyboard: the time to end at, 20s.
-        encoder: Beside a storyboard: of the pictures, where the ending takes several.
-        quality: Beside a storyboard: of the pictures; good when left out.
-        hardware: Beside a storyboard: encode on a graphics chip where one can.
+        preview: Small and fast, to look at an edit; into film.preview.mp4 where -o is left out.
+        from_: Render only what comes after this time of the film: 10s.
+        to: Render only what comes before this time: 20s.
+        encoder: Of the pictures, where the ending takes several.
+        quality: Of the pictures; good when left out.
+        hardware: Encode on a graphics chip where one can.
         upscale: How what the model makes is enlarged: lanczos (when left out, unless the storyboard says otherwise), or
             learned, which the run was trained for with --stage upscale.
         sign_cert: Your certificate and those that signed it (PEM): the film gets a C2PA manifest (extra c2pa).
@@ -101,45 +112,47 @@ def film(
     """
     from autoreel import preflight
 
-    given = _Given(encoder, quality, hardware, preview, None, to, None)
+    given = _Given(encoder, quality, hardware, preview, from_, to, upscale)
     if len(footage) == 1 and footage[0].suffix.lower() in (".toml", ".json"):
-        given = given._replace(from_=from_, upscale=upscale)
         _film_again(footage[0], out, device, watermark, (sign_cert, sign_key), given, {
             "--music": music, "--length": length, "--budget": budget, "--preset": preset, "--title": title,
             "--kind": kind, "--seed": seed, "--fit": fit, "--fps": fps, "--run": run, "--config": config,
-            "--codec": codec,
+            "--family": family, "--backbone": backbone, "--discriminator": discriminator,
+            "--start": start, "--codec": codec,
             "--sample": sample or None,
         })  # fmt: skip
         return
-    target = out or Path("film.mp4")
+    whole = out or Path("film.mp4")
+    target = whole.with_name(f"{whole.stem}.preview{whole.suffix}") if preview and out is None else whole
     preset, kind = preset or "auto", kind or "plain"
     problems: list[AutoreelError] = []
-    if any(given):
-        problems.append(UsageError(
-            "--preview, --to, --encoder, --quality and --hardware go with a storyboard; give the film.toml that the "
-            "first rendering wrote"
-        ))  # fmt: skip
     if sample == bool(footage):
         problems.append(UsageError("give a folder of footage, or --sample to use footage that the program makes"))
     length_s = parsed(problems, film_length_s, length or "60s")
     amount = parsed(problems, parse_budget, budget or "20m")
     problems += preflight.check_footage(footage) + preflight.check_wishes(preset, config)
-    problems += preflight.check_training(fps, seed) + preflight.check_start(from_, codec)
+    problems += preflight.check_training(fps, seed) + preflight.check_start(start, codec)
+    problems += preflight.check_family(family, config, run or whole.with_suffix(".run"))
     problems += preflight.check_music(music, length_s) if music is not None else []
     problems += preflight.check_title(title) if title is not None else []
-    problems += preflight.check_film(target, [*footage, *(path for path in (music, config) if path is not None)])
-    problems += preflight.check_edited(target, run)
+    inputs = [*footage, *(path for path in (music, config) if path is not None)]
+    problems += preflight.check_film(whole, inputs)
+    problems += preflight.check_film(target, inputs) if target != whole else []
+    problems += preflight.check_encoder(target, encoder) if target.suffix.lower() in preflight.FILM_ENDINGS else []
+    problems += preflight.check_edited(whole, run)
     problems += preflight.check_folder(run) if run is not None else []
     problems += preflight.check_signing(sign_cert, sign_key, target)
+    from_s, to_s = _part(problems, given, length_s)
     preflight.insist(problems + preflight.check_kind(kind))
     assert length_s is not None and amount is not None  # or there would have been a problem
     from autoreel.film.commission import Commission, carry_out
 
+    wishes = wishes_of(preset, config, fit, fps, None, start, codec, family, backbone, discriminator)
     commission = Commission(
-        sources=footage, out=target, run=run, length_s=length_s if length is not None else None, budget=amount,
-        music=music, title=title, kind=kind, wishes=wishes_of(preset, config, fit, fps, None, from_, codec), seed=seed,
+        sources=footage, out=whole, run=run, length_s=length_s if length is not None else None, budget=amount,
+        music=music, title=title, kind=kind, wishes=wishes, seed=seed,
         sample=sample, device=device, watermark=watermark, signing=signing_of(sign_cert, sign_key),
-        upscale=upscale or "lanczos",
+        upscale=upscale or "lanczos", delivery=_delivery(given, from_s, to_s, whole), rendered=target,
     )  # fmt: skip
     made = carry_out(commission, report=note, bars=True)
     note(f"to change it, edit {made.storyboard} and run: autoreel film {made.storyboard}")
@@ -190,7 +203,7 @@ def storyboard(
 
 
 class _Given(NamedTuple):
-    """The options that go with a storyboard, as they were given."""
+    """How the film's file is written, as it was given."""
 
     encoder: Encoder | None
     quality: Quality | None
@@ -199,6 +212,33 @@ class _Given(NamedTuple):
     from_: str | None
     to: str | None
     upscale: Upscale | None
+
+
+def _part(
+    problems: list[AutoreelError], given: _Given, length_s: float | None = None
+) -> tuple[float | None, float | None]:
+    """The times of `--from` and `--to`, which lie in a film of `length_s` where that is known."""
+    before = len(problems)
+    if given.from_ is not None and not any(letter.isdigit() for letter in given.from_):
+        text = f"--from {given.from_}: it is the time of the film to begin at, such as 10s"
+        problems.append(UsageError(f"{text}; what the codec starts from is --start {given.from_}"))
+        return None, None
+    from_s = parsed(problems, duration_s, given.from_) if given.from_ is not None else None
+    to_s = parsed(problems, duration_s, given.to) if given.to is not None else None
+    if len(problems) == before and length_s is not None and not (from_s or 0.0) < min(to_s or length_s, length_s):
+        end = f"--to {given.to}" if given.to is not None else "its end"
+        text = f"--from {given.from_ or '0s'} to {end} is no part of a film of {length_s:g} s"
+        problems.append(UsageError(f"{text}; give times in it, the earlier one first"))
+    return from_s, to_s
+
+
+def _delivery(given: _Given, from_s: float | None, to_s: float | None, shots_of: Path) -> Delivery:
+    from autoreel.film.renderer import Delivery
+
+    return Delivery(
+        codec=given.encoder or "auto", quality=given.quality or "good", hardware=given.hardware,
+        preview=given.preview, from_s=from_s, to_s=to_s, shots_of=shots_of, upscale=given.upscale,
+    )  # fmt: skip
 
 
 def _film_again(
@@ -221,21 +261,16 @@ def _film_again(
     target = out or film_of(storyboard, preflight.FILM_ENDINGS)
     if out is None and delivery.preview:
         target = target.with_name(f"{target.stem}.preview.mp4")
-    from_s = parsed(problems, duration_s, delivery.from_) if delivery.from_ is not None else None
-    to_s = parsed(problems, duration_s, delivery.to) if delivery.to is not None else None
+    from_s, to_s = _part(problems, delivery)
     problems += preflight.check_storyboard(storyboard, target)
     problems += preflight.check_signing(*signer, target)
     preflight.insist(problems + preflight.check_output(target, preflight.FILM_ENDINGS, [storyboard]))
-    from autoreel.film.renderer import Delivery, render
+    from autoreel.film.renderer import render
     from autoreel.generation.clips import make_parent
 
     make_parent(target)
     signing = signing_of(*signer)
-    how = Delivery(
-        codec=delivery.encoder or "auto", quality=delivery.quality or "good", hardware=delivery.hardware,
-        preview=delivery.preview, from_s=from_s, to_s=to_s, shots_of=film_of(storyboard, preflight.FILM_ENDINGS),
-        upscale=delivery.upscale,
-    )  # fmt: skip
+    how = _delivery(delivery, from_s, to_s, film_of(storyboard, preflight.FILM_ENDINGS))
     _tell(render(
         storyboard, None, target, report=note, device=device, watermark=watermark, signing=signing, delivery=how
     ))  # fmt: skip

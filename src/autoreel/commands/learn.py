@@ -71,7 +71,7 @@ def train(
     fit: Fit | None = None,
     fps: float | None = None,
     seed: int | None = None,
-    from_: str | None = None,
+    start: Annotated[str | None, Parameter(name=["--start", "--from"])] = None,
     codec: str | None = None,
     device: Device = "auto",
 ) -> None:
@@ -94,7 +94,7 @@ def train(
         fit: What to do with footage of another shape: crop, or letterbox.
         fps: Frames per second; the footage's own when left out.
         seed: Of the training.
-        from_: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
+        start: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
             when left out, where there is one for this size.
         codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         device: Where to compute.
@@ -108,7 +108,7 @@ def train(
     if not footage and not is_prepared:
         problems.append(UsageError("give a folder of footage, or one that `autoreel prepare` made"))
     problems += preflight.check_wishes(preset, config) + preflight.check_folder(run)
-    problems += preflight.check_training(fps, seed) + preflight.check_start(from_, codec)
+    problems += preflight.check_training(fps, seed) + preflight.check_start(start, codec)
     if steps is not None and budget is not None:
         problems.append(UsageError("--steps and --budget both say how long to train; leave one out"))
     if (large is not None) != (stage == "upscale"):
@@ -124,7 +124,7 @@ def train(
     from autoreel.training.train import train as train_run
 
     larger = FootageStore.open(large) if large is not None else None
-    wishes = wishes_of(preset, config, fit, fps, seed, from_, codec, family, backbone, discriminator)
+    wishes = wishes_of(preset, config, fit, fps, seed, start, codec, family, backbone, discriminator)
     if is_prepared and store_path is not None:
         store = FootageStore.open(store_path)
         folder = open_run(run, wishes, amount, data=store.config, device=device, report=note)

@@ -12,6 +12,7 @@ from pathlib import Path
 from autoreel.errors import UsageError
 from autoreel.film.document import beside
 from autoreel.film.make import DEFAULT_LENGTH_S, MadeFilm, make_film
+from autoreel.film.renderer import Delivery
 from autoreel.film.storyboard import Upscale
 from autoreel.generation.clips import make_parent
 from autoreel.media.manifest import Signing
@@ -42,6 +43,8 @@ class Commission:
         watermark: mark what the model made.
         signing: the signature that the film's C2PA manifest gets.
         upscale: how the model's pictures are enlarged.
+        delivery: how the file is written, and whether it is all of the film; None for the usual.
+        rendered: the file that is written, where that is not the film itself: a preview of it.
     """
 
     sources: tuple[Path, ...]
@@ -59,6 +62,8 @@ class Commission:
     watermark: bool = True
     signing: Signing | None = None
     upscale: Upscale = "lanczos"
+    delivery: Delivery | None = None
+    rendered: Path | None = None
 
     @property
     def run_path(self) -> Path:

@@ -17,7 +17,7 @@ from autoreel.film.kinds import load_kind
 from autoreel.film.layout import lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.provenance import hash_of_folder
-from autoreel.film.renderer import FilmResult, Report, read_beats, render
+from autoreel.film.renderer import Delivery, FilmResult, Report, read_beats, render
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard, Upscale
 from autoreel.film.takes import Takes, choose_takes
 from autoreel.media.manifest import Signing
@@ -52,6 +52,8 @@ def make_film(
     device: str = "auto",
     watermark: bool = True,
     signing: Signing | None = None,
+    delivery: Delivery | None = None,
+    rendered: Path | None = None,
     report: Report | None = None,
 ) -> MadeFilm:
     """Write a storyboard and render it. One that somebody edited is rendered as it stands.
@@ -70,6 +72,8 @@ def make_film(
         device: for the run that an edited storyboard names, where that is another.
         watermark: mark what the model made.
         signing: the signature that its C2PA manifest gets.
+        delivery: how the file is written, and whether it is all of the film; None for the usual.
+        rendered: the file that is written, where that is not the film itself: a preview of it.
         report: told in single lines what happens.
 
     Raises:
@@ -80,7 +84,8 @@ def make_film(
     """
     if upscale == "learned":
         run.enlarge_stream(iter(()))  # what is wrong with it is said before anything is made
-    path = beside(out, ".toml")
+    path, target = beside(out, ".toml"), rendered or out
+    delivery = delivery or Delivery(shots_of=out)
     if is_edited(path):
         board = load_storyboard(path)
         is_own = board.run is None or Path(board.run).resolve() == run_path.resolve()
@@ -89,20 +94,24 @@ def make_film(
             others += [f"--upscale {upscale}"] * (upscale == "learned" != board.canvas.upscale)
             report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run, others))
         made = render(
-            path, run if is_own else None, out, report=report, device=device, watermark=watermark, signing=signing
-        )
+            path, run if is_own else None, target, report=report, device=device, watermark=watermark, signing=signing,
+            delivery=delivery,
+        )  # fmt: skip
         return MadeFilm(made, path)
     length_s, seed = DEFAULT_LENGTH_S if length_s is None else length_s, default_seed if seed is None else seed
     wishes = _digest_of_wishes(run, run_path, music, length_s, title, seed, kind, upscale)
     if wishes is not None and written_for(path) == wishes:  # an earlier call was stopped after this, or was not
         if report is not None:
             report(f"storyboard: {path.name} is the one for these wishes already")
-        return MadeFilm(render(path, run, out, report=report, watermark=watermark, signing=signing), path)
+        made = render(path, run, target, report=report, watermark=watermark, signing=signing, delivery=delivery)
+        return MadeFilm(made, path)
     board, takes = _compose(
         run, run_path, music=music, length_s=length_s, title=title, seed=seed, kind=kind, report=report, upscale=upscale
     )
     written = _written(board, path, report, wishes)
-    made = render(written, run, out, report=report, takes=takes, watermark=watermark, signing=signing)
+    made = render(
+        written, run, target, report=report, takes=takes, watermark=watermark, signing=signing, delivery=delivery
+    )
     return MadeFilm(made, written)
 
 

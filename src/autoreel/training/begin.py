@@ -94,7 +94,7 @@ def open_run(
     if wishes.config is not None and wishes.preset != "auto":
         raise UsageError("--config and --preset both say how large the model is; leave one out")
     if wishes.codec is not None and wishes.start is not None:
-        raise UsageError("--from is what a codec of its own starts from, --codec one that is trained; give one")
+        raise UsageError("--start is what a codec of its own starts from, --codec one that is trained; give one")
     if (path / "run.json").exists():
         run = RunFolder.open(path)
         _check_wishes(run, wishes)
@@ -223,7 +223,7 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
         "family": (wishes.family, config.codec.family),
         "backbone": (wishes.backbone, config.codec.backbone),
         "discriminator": (wishes.discriminator, config.discriminator.kind),
-        "from": (_said_start(wishes), config.training.start),
+        "start": (_said_start(wishes), config.training.start),
         "codec": (wishes.codec, config.pretrained.source if config.pretrained else "left out"),
     }
     other = [f"--{name} {now}" for name, (wanted, now) in asked.items() if wanted is not None and wanted != now]

@@ -60,12 +60,12 @@ def codec_config_at(place: Path) -> CodecConfig:
         run = RunFolder.open(place)
         config = run.config
         if config.pretrained is not None:
-            raise RunError(f"{place} uses {config.pretrained.source}; give that with --codec instead of --from")
+            raise RunError(f"{place} uses {config.pretrained.source}; give that with --codec instead of --start")
         if CODEC_FILE not in run.manifest.weights:
-            raise RunError(f"--from {place}: its codec is not trained yet; train that run first, or give another")
+            raise RunError(f"--start {place}: its codec is not trained yet; train that run first, or give another")
         return config.codec
     if not place.is_dir():
-        raise RunError(f"--from {place}: no such folder; give a run folder, starter or scratch")
+        raise RunError(f"--start {place}: no such folder; give a run folder, starter or scratch")
     from autoreel.models.stored import config_of
 
     return config_of(place)
@@ -121,14 +121,14 @@ def _place(config: Config) -> Path:
         found = find_starter(config.codec)
         if found is None:
             raise RunError(
-                f"there is no starter for this layout of codec (preset {config.preset}); use --from scratch, or --from "
-                "with the folder of a run"
+                f"there is no starter for this layout of codec (preset {config.preset}); use --start scratch, or "
+                "--start with the folder of a run"
             )
         return found
     other = differences(codec_config_at(Path(start)), config.codec)
     if other:
         raise RunError(
-            f"--from {start}: its codec has another layout ({'; '.join(other)}); choose that run's preset or config"
+            f"--start {start}: its codec has another layout ({'; '.join(other)}); choose that run's preset or config"
         )
     return Path(start)
 
