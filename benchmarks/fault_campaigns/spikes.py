@@ -164,9 +164,9 @@ def plans(count: int, seed: int) -> dict[str, dict[int, float]]:
         f"NaN at {len(steps)} steps": {step: math.nan for step in steps},
         f"a spike at {len(steps)} steps": {step: SPIKE for step in steps},
     }
-    for step in sorted(rng.sample(range(25, STEPS - 40), max(1, count // 6))):
+    for step in sorted(rng.sample(range(25, STEPS - 40), max(1, count // 20))):
         found[f"three NaN from step {step}"] = {step + n: math.nan for n in range(3)}
-    for step in sorted(rng.sample(range(25, STEPS - 60), max(1, count // 10))):
+    for step in sorted(rng.sample(range(25, STEPS - 60), max(1, count // 20))):
         found[f"a spike of 20 steps from step {step}"] = {step + n: SPIKE for n in range(20)}
     return found
 
