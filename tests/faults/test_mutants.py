@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from benchmarks.fault_campaigns.mutants import good_files, look, mutants, through_prepare
+from benchmarks.fault_campaigns.mutants import good_files, look, mutants
+from benchmarks.fault_campaigns.prepared import through_prepare
 from benchmarks.fault_campaigns.report import Findings
 
 
