@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from benchmarks.fault_campaigns.report import Findings, write  # noqa: E402
+from benchmarks.fault_campaigns.report import LATEST, Findings, write  # noqa: E402
 
 
 def mutants(options: argparse.Namespace) -> Findings:
@@ -88,7 +88,11 @@ def main() -> int:
         command.add_argument("--hostile", type=Path, default=shared / "hostile")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a long campaign says how far it came
-    findings = CAMPAIGNS[options.campaign][0](options)
+    try:
+        findings = CAMPAIGNS[options.campaign][0](options)
+    except KeyboardInterrupt:
+        findings = LATEST[0]
+        findings.lines.append("Stopped before its end.")
     write(findings, options.out, options.seed, options.count)
     return 1 if findings.problems else 0
 

@@ -148,17 +148,17 @@ def try_size(command: Command, size_kb: int, work: Path, findings: Findings) -> 
 def campaign(count: int, seed: int, commands: Sequence[str] = ()) -> Findings:
     """`count` sizes of disk for each command; nothing in it is drawn by chance, the seed is that of the footage."""
     enter_namespace()
-    findings = Findings("disk-full")
+    findings = Findings("-".join(["disk-full", *commands]))
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         rows: list[tuple[object, ...]] = []
+        findings.tables.append((("command", "disk, KB", "first", "again, with room"), rows))
         for command in _commands(work, seed, commands or ("prepare", "train", "generate", "film")):
             sizes = [max(8, round(command.largest_mb * 1024 * (step + 0.5) / count)) for step in range(count)]
             for size_kb in sizes:
                 first, second = try_size(command, size_kb, work, findings)
                 print(command.name, size_kb, first, second, flush=True)
                 rows.append((command.name, size_kb, first, second))
-        findings.table(("command", "disk, KB", "first", "again, with room"), rows)
     return findings
 
 

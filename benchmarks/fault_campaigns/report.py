@@ -13,6 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
+LATEST: list[Findings] = []  # of the campaign that goes on: one that is stopped says how far it came
+
+
 @dataclass
 class Findings:
     """The result of one campaign.
@@ -21,11 +24,16 @@ class Findings:
         name: of the campaign.
         lines: paragraphs and tables in Markdown.
         problems: what must not be; a campaign without any is passed.
+        tables: heads, and rows that still grow.
     """
 
     name: str
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    tables: list[tuple[Sequence[str], Sequence[Sequence[object]]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        LATEST[:] = [self]
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add a table."""
@@ -37,6 +45,8 @@ class Findings:
 def write(findings: Findings, folder: Path, seed: int, count: int) -> Path:
     """The page `DATE-faults-NAME.md`; printed as well."""
     now = datetime.now(UTC)
+    for head, rows in findings.tables:
+        findings.table(head, rows)
     path = folder / f"{now:%Y-%m-%d}-faults-{findings.name}.md"
     ended = "passed" if not findings.problems else f"{len(findings.problems)} problems"
     lines = [

@@ -182,6 +182,7 @@ def campaign(count: int, seed: int, stages: tuple[str, ...] = tuple(LAYERS)) -> 
         torch.manual_seed(0)
         codec = Codec(SMALL.codec).eval()
         rows: list[tuple[object, ...]] = []
+        findings.tables.append((("stage", "faults", "final loss", "change", "rewinds", "checkpoints seen"), rows))
         for name in stages:
             whole = train(name, work, store, codec, {})["loss"]
             rows.append((name, "none", f"{whole:.5f}", "", 0, ""))
@@ -197,5 +198,4 @@ def campaign(count: int, seed: int, stages: tuple[str, ...] = tuple(LAYERS)) -> 
                     findings.problems.append(f"{name}, {plan}: {found['error']}")
                 elif not change <= CLOSE:
                     findings.problems.append(f"{name}, {plan}: final loss {change:+.1%}")
-        findings.table(("stage", "faults", "final loss", "change", "rewinds", "checkpoints seen"), rows)
     return findings

@@ -18,5 +18,5 @@ def test_prepare_says_it_and_goes_on_after_space_was_made(tmp_path: Path) -> Non
     command = [sys.executable, "benchmarks/faults.py", "disk-full", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    page = next(tmp_path.glob("*-faults-disk-full.md")).read_text()
+    page = next(tmp_path.glob("*-faults-disk-full-prepare.md")).read_text()
     assert re.search(r"\| prepare \| \d+ \| exit 6 \| exit 0 \|", page) and "**passed**" in page
