@@ -92,6 +92,25 @@ def test_permission_that_is_lost_and_given_back(tmp_path: Path, whole: bytes, mo
     assert newest(run) == whole
 
 
+def test_a_line_of_metrics_that_cannot_be_written(
+    tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is saved on the way out, and is that after the step: it must not be taken twice."""
+    run, append = new_run(tmp_path / "run"), RunFolder.append_metrics
+
+    def full(self: RunFolder, values: Any) -> None:
+        if values["step"] == 13:
+            raise OutputError("the disk is full")
+        append(self, values)
+
+    monkeypatch.setattr(RunFolder, "append_metrics", full)
+    with pytest.raises(OutputError, match="full"):
+        go(run, ToyStage(), Budget(steps=STEPS))
+    monkeypatch.undo()
+    assert go(run, ToyStage(), Budget(steps=STEPS)).steps[0] == 13
+    assert newest(run) == whole
+
+
 def test_a_stop_costs_no_schedule_of_a_budget_in_time(tmp_path: Path) -> None:
     """The time that was trained is part of the state: the files are those of a training that nothing interrupted."""
     budget = Budget(seconds=STEPS)  # the clock counts steps

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -174,13 +175,15 @@ def run_stage(
                 if watch.may_recover and not watch.troubled:
                     scale_rates(stage, 2.0)
                     display.note(f"{stage.name} step {step}: the rate is what it was before")
-                log.write(step + 1, elapsed_s(), metrics)
+                row: dict[str, Any] = dict(metrics)
             except NonFiniteError as error:
                 metrics = {}
                 watch.skip(step)
-                log.write(step + 1, elapsed_s(), {"skipped": error.what})
+                row = {"skipped": error.what}
                 display.note(f"{stage.name} step {step}: {error}; the step is left out")
             step += 1
+            # Where this cannot be written, what is saved on the way out is the state after the step.
+            log.write(step, elapsed_s(), row)
             if threads is not None:
                 threads.after_step(elapsed_s(), elapsed_s() - began_s)
 
