@@ -34,7 +34,7 @@ from autoreel.data.sample import render_sample_footage, write_sample_music
 from autoreel.film import provenance
 from autoreel.film.renderer import render
 from autoreel.film.storyboard import Storyboard
-from autoreel.media.decode import read_clip
+from autoreel.media.decode import decode, read_clip
 from autoreel.media.encode import VideoWriter
 
 RATE = 25
@@ -64,8 +64,9 @@ class StandIn:
         count = num_frames or 1 + 4 * (len(latents) - 1)
         return np.concatenate(list(self.generate_stream(None, count, abs(round(float(latents[0, 0, 0, 0]))))))
 
-    def encode(self, frames: Frames) -> NDArray[np.float32]:
-        return np.full((1 - (-(len(frames) - 1) // 4), 8, 16, 16), float(frames.mean()), np.float32)
+    def morph(self, start: Frames, end: Frames, num_frames: int = 33) -> Frames:
+        share = np.linspace(0, 1, num_frames, dtype=np.float32)[:, None, None, None]
+        return np.rint((1 - share) * start[:num_frames] + share * end[:num_frames]).astype(np.uint8)
 
     def between(
         self, start: Frames, end: Frames, num_frames: int, label: str | None = None, seed: int = 0
@@ -75,9 +76,26 @@ class StandIn:
 
 
 def material(folder: Path, size: tuple[int, int]) -> tuple[list[Path], Path]:
-    """Six clips a little longer than their shots, and a song."""
+    """Six clips a little longer than their shots, and a song.
+
+    They are rendered small, enlarged, and given the grain of a camera: rendering them large would take longer than all
+    that is measured, and without grain they would be easier to encode than footage is.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    clips = render_sample_footage(folder / "clips", 0, clips_per_kind=2, clip_s=SHOT_S + 2.0, size=size)
+    height, width = size
+    small = render_sample_footage(folder / "small", 0, clips_per_kind=2, clip_s=SHOT_S + 2.0, size=(90, 160))
+    noise = np.random.default_rng(0).normal(0, 3, (height + 64, width + 64, 1)).astype(np.int16)
+    clips = []
+    for number, clip in enumerate(small):
+        clips.append(folder / f"clip-{number}.mp4")
+        if clips[-1].exists():
+            continue
+        with VideoWriter(clips[-1], size, RATE) as writer:
+            for chunk in decode(clip, size=size, rate=Fraction(RATE)):
+                for frame in chunk.frames:
+                    down, across = (writer.num_frames * 37) % 64, (writer.num_frames * 23) % 64
+                    grain = noise[down : down + height, across : across + width]
+                    writer.write(np.clip(frame + grain, 0, 255).astype(np.uint8))
     song = folder / "song.wav"
     if not song.exists():
         write_sample_music(song, 61.0, 0)

@@ -104,6 +104,18 @@ class StripedRun:
             latents[i, 3:6] = group.mean(axis=(0, 1, 2))[:, None, None] / 255
         return latents
 
+    def morph(self, start: Frames, end: Frames, num_frames: int = 33) -> Frames:
+        one, other = self.encode(start), self.encode(end)
+        share = np.linspace(0, 1, len(one), dtype=np.float32)[:, None, None, None]
+        return self.decode(one + share * (other - one), num_frames)
+
+    def slow_stream(self, frames: Iterator[Frames], factor: float = 2.0) -> Iterator[Frames]:
+        clip = np.concatenate(list(frames))
+        times = np.arange(1 + int((len(clip) - 1) * factor)) / factor
+        below = times.astype(int)
+        share = (times - below)[:, None, None, None]
+        yield np.rint((1 - share) * clip[below] + share * clip[np.minimum(below + 1, len(clip) - 1)]).astype(np.uint8)
+
     def rebuild_stream(self, frames: Iterator[Frames]) -> Iterator[Frames]:
         self.asked.append(("rebuild", None, 0, 0))
         return frames

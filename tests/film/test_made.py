@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from autoreel.errors import MediaError
 from autoreel.film import painted
-from autoreel.film.made import eased, walk
+from autoreel.film.cache import ShotCache
+from autoreel.film.composer import Composer
+from autoreel.film.layout import lay_out
 from autoreel.film.renderer import render
 from autoreel.film.storyboard import Storyboard
 from autoreel.media.decode import read_clip
@@ -107,14 +109,33 @@ def test_a_painted_way_comes_from_the_cache(tmp_path: Path, striped_run: Any, mo
     assert len(striped_run.asked) == asked
 
 
-def test_walking_keeps_the_length_of_latents() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 5, 8, 4, 4)).astype(np.float32)
-    way = walk(a, b, eased(5))
-    np.testing.assert_allclose(way[0], a[0], atol=1e-5)
-    np.testing.assert_allclose(way[-1], b[-1], atol=1e-5)
-    assert np.linalg.norm(way[2]) == pytest.approx(np.linalg.norm(a[2]), rel=0.15)
-    np.testing.assert_allclose(walk(a, a, eased(5)), a, atol=1e-5)
+@pytest.mark.parametrize("change", [{"to": "green.mp4"}, {"to_in_s": 0.4}])
+def test_whatever_changes_a_shot_is_not_taken_from_the_cache(
+    tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("autoreel.film.provenance.hash_of_run", lambda board: "hash")
+    red, blue = _video(tmp_path / "red.mp4", RED), _video(tmp_path / "blue.mp4", BLUE)
+    green = _video(tmp_path / "green.mp4", GREEN)
+    shot: dict[str, Any] = {"verb": "morph", "source": red, "to": blue, "length_s": 1.0}
+    first = _rendered(tmp_path, striped_run, [shot])
+    other = _rendered(tmp_path, striped_run, [{**shot, **change, **({"to": green} if "to" in change else {})}])
+    assert np.abs(first.astype(int) - other).mean() > 1
+
+
+@pytest.mark.parametrize(("verb", "before", "after"), [
+    ("vary", {"strength": 0.2}, {"strength": 0.9}), ("slow", {"factor": 0.5}, {"factor": 0.25}),
+    ("loop", {"way_s": 0.2}, {"way_s": 0.6}),
+])  # fmt: skip
+def test_every_setting_of_a_verb_is_a_part_of_what_makes_it(
+    tmp_path: Path, striped_run: Any, verb: str, before: dict[str, float], after: dict[str, float]
+) -> None:
+    source = _video(tmp_path / "red.mp4", RED)
+    board = Storyboard.model_validate({"run": "/run", "shots": [
+        {"verb": verb, "source": source, "length_s": 1.0, **settings} for settings in (before, after)
+    ]})  # fmt: skip
+    composer = Composer(board, lay_out(board), striped_run, ShotCache(None), "hash")
+    one, other = (composer._what_makes(placed) for placed in composer.layout.placed)
+    assert one != other
 
 
 @pytest.mark.parametrize(("count", "step"), [(25, Fraction(1)), (25, Fraction(2, 5)), (24, Fraction(1, 2)), (1, 1)])

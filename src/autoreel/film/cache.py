@@ -18,7 +18,7 @@ from autoreel.clip import Frames
 from autoreel.errors import OutputError, RunError, translate_os_error
 from autoreel.runs import atomic_path
 
-FORMAT = 1
+FORMAT = 2
 CHUNK_BYTES = 4 << 20
 
 

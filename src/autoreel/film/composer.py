@@ -221,12 +221,13 @@ class Composer:
         shot = placed.shot
         if self.run_hash is None:
             return None
-        source = None
-        if shot.source is not None:
-            found = Path(shot.source).stat()
-            source = [shot.source, found.st_size, found.st_mtime_ns]
-        return {"run": self.run_hash, "verb": shot.verb, "label": shot.label, "seed": shot.seed or 0,
-                "source": source, "in_s": shot.in_s, "out_s": shot.out_s}  # fmt: skip
+        given = []
+        for name in (shot.source, shot.to):
+            found = Path(name).stat() if name is not None else None
+            given.append([name, found.st_size, found.st_mtime_ns] if found is not None else None)
+        return {"run": self.run_hash, "verb": shot.verb, "label": shot.label, "seed": shot.seed or 0, "given": given,
+                "in_s": shot.in_s, "out_s": shot.out_s, "to_in_s": shot.to_in_s, "strength": shot.strength,
+                "way_s": shot.way_s, "factor": shot.factor}  # fmt: skip
 
     def _edges(self, picture: Image.Image, frame: int) -> Image.Image:
         """Out of a colour at the start, into one at the end."""

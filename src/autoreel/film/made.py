@@ -18,8 +18,6 @@ from autoreel.errors import MediaError
 from autoreel.film.layout import Placed
 from autoreel.media.decode import decode, first_frame
 
-Latents = NDArray[np.float32]
-
 CONTEXT_S = 2.0  # of a clip that a shot continues
 SEEN_S = 0.75  # of the clips that a shot leads from and to
 HELD_S = 0.1  # a source may end this much early; its last frame is held
@@ -57,7 +55,8 @@ class FilmRun(Protocol):
     def vary(
         self, frames: Frames, strength: float = 0.6, label: str | None = None, seed: int = 0
     ) -> Frames: ...
-    def encode(self, frames: Frames) -> NDArray[np.float32]: ...
+    def morph(self, start: Frames, end: Frames, num_frames: int = 33) -> Frames: ...
+    def slow_stream(self, frames: Iterator[Frames], factor: float = 2.0) -> Iterator[Frames]: ...
     def enlarge_stream(self, frames: Iterable[Frames]) -> Iterator[Frames]: ...
 
 
@@ -76,30 +75,6 @@ def too_short(number: int, source: str, missing_s: float) -> MediaError:
         f"shot {number}: {source} ends {missing_s:.2f} s before the shot does; "
         "shorten the shot or its transition, or move its in_s and out_s"
     )
-
-
-def walk(start: Latents, end: Latents, gone: NDArray[np.float64]) -> Latents:
-    """From one strip of latents to another along the sphere they lie on; a straight line would pass through its middle.
-
-    Args:
-        start, end: float32 (n, C, h, w), normalised.
-        gone: (n,) in [0, 1], how far each frame has gone.
-    """
-    a, b = (strip.reshape(len(strip), -1).astype(np.float64) for strip in (start, end))
-    lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    cosine = (a * b).sum(axis=1) / np.maximum(lengths[0] * lengths[1], 1e-9)
-    angle = np.arccos(np.clip(cosine, -0.999, 1.0))
-    sine = np.maximum(np.sin(angle), 1e-6)
-    near = angle < 1e-3  # the same place: any way is straight
-    of_a = np.where(near, 1.0 - gone, np.sin((1.0 - gone) * angle) / sine)
-    of_b = np.where(near, gone, np.sin(gone * angle) / sine)
-    return (a * of_a[:, None] + b * of_b[:, None]).reshape(start.shape).astype(np.float32)
-
-
-def eased(count: int) -> NDArray[np.float64]:
-    """(count,) from 0 to 1, slowly at both ends."""
-    gone = np.linspace(0.0, 1.0, count) if count > 1 else np.zeros(count)
-    return np.asarray(gone * gone * (3.0 - 2.0 * gone))
 
 
 def _generated(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
@@ -162,24 +137,19 @@ def _varied(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
 def _morphed(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
     """Two clips run side by side while the latents walk from the first to the second."""
     shot = placed.shot
-    strips = []
+    clips = []
     for source, in_s, out_s in ((shot.source, shot.in_s, shot.out_s), (shot.to, shot.to_in_s, None)):
-        strips.append(run.encode(_exactly(str(source), run, in_s or 0.0, out_s, count, placed.number)))
-    return iter([run.decode(walk(strips[0], strips[1], eased(len(strips[0]))), count)])
+        clips.append(_exactly(str(source), run, in_s or 0.0, out_s, count, placed.number))
+    return iter([run.morph(clips[0], clips[1], count)])
 
 
 def _slowed(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
-    """The strip of latents, resampled in time: what lies between two latents is painted, not repeated."""
+    """The latents of its pictures, resampled in time: what lies between two is painted, not repeated."""
     shot, source = placed.shot, str(placed.shot.source)
     factor = shot.factor or 0.5
-    needed = max(2, math.ceil(count * factor))
-    latents = run.encode(_exactly(source, run, shot.in_s or 0.0, shot.out_s, needed, placed.number))
-    wanted = 1 - (-(count - 1) // run.config.strides[0])
-    # The first latent frame stands alone and stays the first; the others are spread over the time there is.
-    places = np.concatenate([[0.0], np.linspace(1.0, len(latents) - 1.0, max(1, wanted - 1))])[:wanted]
-    below = np.minimum(places.astype(int), len(latents) - 1)
-    above = np.minimum(below + 1, len(latents) - 1)
-    return iter([run.decode(walk(latents[below], latents[above], places - below), count)])
+    needed = math.ceil((count - 1) * factor + 1e-6) + 1
+    chunks = _chunks(source, run, shot.in_s or 0.0, shot.out_s, needed)
+    return run.slow_stream(_held(chunks, needed, placed.number, run.rate, source), 1 / factor)
 
 
 _VERBS: dict[str, Callable[[Placed, FilmRun, int], Iterator[Frames]]] = {

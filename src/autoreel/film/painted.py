@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from autoreel.clip import Frames
-from autoreel.film.made import FilmRun, eased, walk
+from autoreel.film.made import FilmRun
 
 EDGE = 0.2  # of the transition, at either end, over which painted frames come in and go
 SHORTEST = 5  # frames of the model: below, there is no way to paint
@@ -99,8 +99,7 @@ def paint(kind: str, run: FilmRun, before: Frames, after: Frames, label: str | N
     """
     count = len(before)
     if kind == "morph" or count < SHORTEST + 2:
-        start, end = run.encode(before), run.encode(after)
-        return run.decode(walk(start, end, eased(len(start))), count)
+        return run.morph(before, after, count)
     # What is made comes in whole groups; what is known at both ends takes what is left over.
     stride = run.config.strides[0]
     new = max(stride, (count * 3 // 4) // stride * stride)
