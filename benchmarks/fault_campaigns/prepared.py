@@ -21,6 +21,7 @@ from autoreel.data.store import FootageStore
 from autoreel.errors import MediaError
 from autoreel.media.probe import probe
 
+LETTERS = str.maketrans("0123456789", "abcdefghij")
 PREPARED, FPS = (64, 64), 25  # what prepare makes of the footage
 
 
@@ -65,8 +66,8 @@ def through_prepare(
             clips, store = work / f"clips{begin}", work / f"store{begin}"
             names = {}
             for number, mutant in enumerate(made):
-                # No number at the end: pictures would be taken for those of one film.
-                name = f"{begin * batch + number:05d}m{mutant.source.suffix}"
+                # Without digits: pictures with numbers would be taken for those of one film.
+                name = f"{begin * batch + number:05d}".translate(LETTERS) + mutant.source.suffix
                 path = clips / mutant.kind.replace(" ", "_") / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(mutant.content)
