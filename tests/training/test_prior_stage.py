@@ -75,6 +75,29 @@ def make_stage(tmp_path: Path, codec: Codec) -> Callable[[], PriorStage]:
     return lambda: PriorStage.open(run, store(), codec, CPU, BUDGET)
 
 
+class BareStore(FakeStore):
+    """Bright and dark shots that nobody gave a label."""
+
+    def split(self, name: str) -> tuple[FakeShot, ...]:
+        return tuple(FakeShot(20 + i, None) for i in range(12)) if name == "train" else ()
+
+    def frames(self, shot: FakeShot, start: int = 0, count: int | None = None) -> Frames:
+        made = np.full((shot.num_frames, 16, 16, 3), 220 if shot.num_frames % 3 else 30, np.uint8)
+        made[:, 4:8, 4:8] += np.arange(shot.num_frames, dtype=np.uint8)[:, None, None, None] % 3
+        return made[start : None if count is None else start + count]
+
+
+def test_footage_without_labels_gets_styles_and_keeps_them(tmp_path: Path, codec: Codec) -> None:
+    run, bare = RunFolder.create(tmp_path / "run", CONFIG), cast(FootageStore, BareStore(labels=()))
+    stage = PriorStage.open(run, bare, codec, CPU, BUDGET)
+    assert run.manifest.labels[:2] == ("style-1", "style-2") and stage.num_labels == len(run.manifest.labels)
+    assert set(stage.train.labels.tolist()) == set(range(stage.num_labels))
+    assert (run.root / "previews" / "styles.png").is_file()
+    again = PriorStage.open(RunFolder.open(run.root), bare, codec, CPU, Budget(steps=40))
+    assert again.num_labels == stage.num_labels
+    assert int(again.train.labels[0]) == int(stage.train.labels[0])
+
+
 # --- what is encoded
 
 

@@ -236,7 +236,7 @@ def label_accuracy(subject: Subject, encoder: Encoder, made: Frames, asked: Sequ
         asked: the label of each.
         seed: stands beside the figure; nothing is drawn.
     """
-    labels = list(subject.run.labels)
+    labels = list(subject.store.labels)  # a run of unlabelled footage has styles, which no real clip is marked with
     about: dict[str, Any] = {
         "key": "label_accuracy", "name": "Label accuracy", "unit": "%", "better": "higher", "seed": seed,
         "meaning": "How often a small classifier of real clips sees in a generated clip the label it was asked for; "

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,11 +31,12 @@ from autoreel.generation.timeline import NO_LABEL, generate
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import Prior
 from autoreel.models.video_codec import VideoCodec
-from autoreel.runs import RunFolder
+from autoreel.runs import RunFolder, StageState
 from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents
 from autoreel.training.previews import write_clip, write_rows
 from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
+from autoreel.training.styles import Styles, examples
 
 WARM_UP_STEPS = 30
 DECAY_FROM = 0.5  # share of the budget after which the rate falls linearly
@@ -43,6 +45,7 @@ MAX_GRADIENT_NORM = 1.0
 VALIDATION_WINDOWS = 32
 VALIDATION_LEVELS = (0.3, 0.6, 0.9)
 PREVIEW_LABELS = 8
+STYLE_COLUMNS = 8
 
 
 class PriorStage:
@@ -115,12 +118,20 @@ class PriorStage:
             raise ValueError("the footage store has no training shots")
         validation = cached_latents(run, store, "validation", codec, device, budget)
         write_look(run, store)
+        names = store.labels
+        if not names:
+            styles = styles_of(run, train, codec)
+            if styles is not None:
+                names, train = styles.names, replace(train, labels=styles.of(train))
+                validation = validation and replace(validation, labels=styles.of(validation))
+        if names != run.manifest.labels:
+            run.update(labels=names)
         if run.manifest.codec_hash is not None:
             for old in run.root.glob("gaussian-*.safetensors"):
                 old.unlink()
             fitted = Gaussian.fit(train.latents, train.starts)
             fitted.save(run.path(f"gaussian-{run.manifest.codec_hash}.safetensors"))
-        return cls(run.config, codec, train, validation, len(store.labels), store.rate, device)
+        return cls(run.config, codec, train, validation, len(names), store.rate, device)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The network and its average."""
@@ -211,6 +222,42 @@ class PriorStage:
             velocity = prior((1 - t) * latents + t * noise, levels, times, labels)
         error: Tensor = (velocity.float() - (noise - latents)).square().mean((1, 3, 4))
         return error
+
+
+def styles_of(run: RunFolder, train: LatentWindows, codec: VideoCodec) -> Styles | None:
+    """The styles of footage without labels: those of the run, or found now and shown in previews/styles.png.
+
+    Args:
+        run: where they are kept, as long as its codec stays the same.
+        train: windows of the training side.
+        codec: that made them.
+
+    Returns:
+        None where none are found, or where the prior has begun without them.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    codec_hash = run.manifest.codec_hash
+    path = run.path(f"styles-{codec_hash}.safetensors")
+    begun = codec_hash is not None and run.manifest.stages.get("prior", StageState()).codec_hash == codec_hash
+    if path.exists() and run.manifest.labels:
+        return Styles.load(path, codec.latent_channels, len(run.manifest.labels))
+    styles = None if begun else Styles.find(train, run.config.training.seed)
+    for old in run.root.glob("styles-*.safetensors"):
+        old.unlink()
+    if styles is None:
+        return None
+    styles.save(path)
+    folder = run.path("previews")
+    folder.mkdir(exist_ok=True)
+    rows = []
+    for found in examples(train, styles, STYLE_COLUMNS):
+        latents = found.to(codec.latent_mean.device)[:, :, None]
+        pictures = to_frames(codec.decode(codec.denormalise(latents)))[:, 0]
+        rows.append(np.concatenate([pictures, np.zeros_like(pictures[:1]).repeat(STYLE_COLUMNS - len(pictures), 0)]))
+    write_rows(folder / "styles.png", np.stack(rows), STYLE_COLUMNS)
+    return styles
 
 
 def draw_levels(

@@ -175,6 +175,8 @@ def _train_stage(
     torch.set_num_threads(training.threads or _known_threads(run, available) or available)  # building computes too
     with stop_at_once(stop, f"what the {name} needs is made"):  # of a prior: minutes of footage are encoded
         built = build(run, store, device, budget)
+    if name == "prior" and run.manifest.labels and not store.labels:
+        shown.note(f"prior: no labels; styles found: {', '.join(run.manifest.labels)}, shown in previews/styles.png")
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
         if checkpoints.paths():
@@ -324,7 +326,7 @@ def _refine_stage(run: RunFolder, store: FootageStore, device: torch.device, bud
     state = manifest.stages.get("prior", StageState())
     if "prior.safetensors" in manifest.weights and state.codec_hash == manifest.codec_hash:
         size = (store.size[0] // codec.spatial_stride, store.size[1] // codec.spatial_stride)
-        prior = Prior(run.config.prior, codec.latent_channels, size, len(store.labels))
+        prior = Prior(run.config.prior, codec.latent_channels, size, len(manifest.labels))
         prior.load_state_dict(run.load_weights("prior.safetensors", layout_of(prior.state_dict())))
     return RefineStage(run.config, codec, prior, store, device)
 
