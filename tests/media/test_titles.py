@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageFont, features
 
 from autoreel.errors import UsageError
 from autoreel.media import titles
@@ -118,7 +118,7 @@ def test_a_persons_font_is_opened_in_the_jail_and_looks_the_same(
     def forbidden(*_: object) -> None:
         pytest.fail("FreeType reads it outside of the jail")
 
-    monkeypatch.setattr(titles.ImageFont, "truetype", forbidden)
+    monkeypatch.setattr(ImageFont, "truetype", forbidden)
     there = render_title("Lights \u05d0", size=(120, 200), font=own)
     assert there.image.tobytes() == here.image.tobytes()
     assert (there.left, there.top, there.text_box) == (here.left, here.top, here.text_box)

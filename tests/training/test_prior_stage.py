@@ -92,7 +92,7 @@ def test_footage_without_labels_gets_styles_and_keeps_them(tmp_path: Path, codec
     stage = PriorStage.open(run, bare, codec, CPU, BUDGET)
     assert run.manifest.labels[:2] == ("style-1", "style-2") and stage.num_labels == len(run.manifest.labels)
     assert set(stage.train.labels.tolist()) == set(range(stage.num_labels))
-    assert (run.root / "previews" / "styles.png").is_file()
+    assert (run.root / "samples" / "styles.png").is_file()
     again = PriorStage.open(RunFolder.open(run.root), bare, codec, CPU, Budget(steps=40))
     assert again.num_labels == stage.num_labels
     assert int(again.train.labels[0]) == int(stage.train.labels[0])

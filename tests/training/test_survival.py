@@ -9,7 +9,7 @@ import pytest
 from tests.training.toy import StepClock, ToyStage, toy_config
 
 from autoreel.errors import OutputError, StoppedError
-from autoreel.runs import RunFolder
+from autoreel.runs import RunFolder, write_weights
 from autoreel.training import checkpoint
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints
@@ -76,7 +76,7 @@ def test_an_exception_in_the_loader(tmp_path: Path, whole: bytes) -> None:
 
 def test_permission_that_is_lost_and_given_back(tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user of a machine that runs tests may be root, to whom nothing is forbidden."""
-    run, stage, write = new_run(tmp_path / "run"), ToyStage(), checkpoint.write_weights
+    run, stage, write = new_run(tmp_path / "run"), ToyStage(), write_weights
 
     def forbidden(path: Path, *rest: Any) -> str:
         if len(stage.steps) >= 12:

@@ -35,6 +35,7 @@ class Conv(nn.Module):
         super().__init__()
         self.kernel = kernel
         self.width_in = width_in
+        self.limit = gain or 1.0  # of the length of a row, which is the deviation of an output for unit inputs
         weight = torch.empty(width_out, kernel * kernel * width_in)
         nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1])) if gain else nn.init.zeros_(weight)
         self.weight = nn.Parameter(weight)

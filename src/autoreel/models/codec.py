@@ -317,6 +317,19 @@ class Codec(VideoCodec):
         """The weight matrices inside and between the blocks (an optimizer for matrices may treat them apart)."""
         return [parameter for name, parameter in self.named_parameters() if name.endswith(MATRICES)]
 
+    @torch.no_grad()
+    def hold_gains(self) -> None:
+        """Shorten the rows of convolutions inside and between the blocks that are longer than at the start.
+
+        There are no norms here. Without this the rows grow with every update, rare clips meet gains that multiply from
+        block to block, and updates of one size turn the grown rows less and less: what is learned stands still after
+        some hundred steps (forced weight normalisation: Karras et al. 2024, EDM2, section 2.3).
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, Conv) and f"{name}.weight".endswith(MATRICES):
+                length = module.weight.norm(dim=1, keepdim=True)
+                module.weight.mul_((module.limit / length.clamp(min=1e-9)).clamp(max=1))
+
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Codec:
         """Load a folder that `save_pretrained` or `autoreel export` wrote.

@@ -47,6 +47,7 @@ REST = 0.1  # of the rate, at the end of the first part
 ADVERSARIAL_REST = 0.3  # of the rate, at the beginning of the second part
 SHORT_AVERAGE = 0.98  # decay in the second part
 MAX_GRADIENT_NORM = 1.0
+MAX_CODEC_NORM = 0.1  # two to five times the usual: one odd clip must not fill the momentum of many steps
 STATISTICS_WINDOWS = 64  # from which the latents' mean and deviation are computed
 VALIDATION_WINDOWS = 16
 PREVIEW_CLIPS = 4
@@ -181,7 +182,7 @@ class CodecStage:
         value = _finite("the codec's loss", loss)
         self._zero()
         torch.autograd.backward(loss)
-        norm = self._clip("codec")
+        norm = self._clip("codec", MAX_CODEC_NORM)
         self._update("matrices", "others")
         return {"loss": value, **terms, "gradient_norm": norm}
 
@@ -221,8 +222,8 @@ class CodecStage:
         judge_loss, judge_terms = adversary.learn(fake.detach(), real, seen, generator, step)
         _finite("the discriminator's loss", judge_loss)
         torch.autograd.backward(judge_loss)
-        norm = self._clip("codec")
-        self._clip("discriminator")  # both are known to be finite before either network changes
+        norm = self._clip("codec", MAX_GRADIENT_NORM)
+        self._clip("discriminator", MAX_GRADIENT_NORM)  # both are known to be finite before either network changes
         self._update("matrices", "others", "discriminator")
         adversary.updated()
         if not codec.has_encoder:  # the value of the game (Goodfellow et al. 2014): below zero, its size means nothing
@@ -263,9 +264,9 @@ class CodecStage:
         for optimizer in self._optimizers.values():
             optimizer.zero_grad(set_to_none=True)
 
-    def _clip(self, network: str) -> float:
+    def _clip(self, network: str, most: float) -> float:
         parameters = [p for p in self.modules()[network].parameters() if p.grad is not None]
-        norm = float(nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM))
+        norm = float(nn.utils.clip_grad_norm_(parameters, most))
         if not np.isfinite(norm):
             raise NonFiniteError(f"the {network}'s gradient")
         return norm
@@ -273,6 +274,7 @@ class CodecStage:
     def _update(self, *names: str) -> None:
         for name in names:
             self._optimizers[name].step()
+        self.codec.hold_gains()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -225,7 +225,7 @@ class PriorStage:
 
 
 def styles_of(run: RunFolder, train: LatentWindows, codec: VideoCodec) -> Styles | None:
-    """The styles of footage without labels: those of the run, or found now and shown in previews/styles.png.
+    """The styles of footage without labels: those of the run, or found now and shown in samples/styles.png.
 
     Args:
         run: where they are kept, as long as its codec stays the same.
@@ -249,7 +249,7 @@ def styles_of(run: RunFolder, train: LatentWindows, codec: VideoCodec) -> Styles
     if styles is None:
         return None
     styles.save(path)
-    folder = run.path("previews")
+    folder = run.path("samples")
     folder.mkdir(exist_ok=True)
     rows = []
     for found in examples(train, styles, STYLE_COLUMNS):

@@ -176,7 +176,7 @@ def _train_stage(
     with stop_at_once(stop, f"what the {name} needs is made"):  # of a prior: minutes of footage are encoded
         built = build(run, store, device, budget)
     if name == "prior" and run.manifest.labels and not store.labels:
-        shown.note(f"prior: no labels; styles found: {', '.join(run.manifest.labels)}, shown in previews/styles.png")
+        shown.note(f"prior: no labels; styles found: {', '.join(run.manifest.labels)}, shown in samples/styles.png")
     checkpoints = Checkpoints(run.path("checkpoints"), built, shown.note)
     if state.codec_hash != codec_hash:
         if checkpoints.paths():
