@@ -1,6 +1,7 @@
 """Takes: sketched for every new shot, chosen by motion and likeness, painted without being made again."""
 
 import threading
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -49,6 +50,7 @@ def test_what_is_being_sketched_ends_with_the_block(striped_run: Any, monkeypatc
         begun.set()
         while True:
             check_halted()
+            time.sleep(0.001)  # the others get their turn, on a single core too
 
     monkeypatch.setattr(striped_run, "generate_latents", endless)
     with pytest.raises(KeyboardInterrupt), workers(striped_run) as pool:
