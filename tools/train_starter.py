@@ -49,8 +49,8 @@ def install(run: RunFolder, footage: Path, starters: Path) -> Path:
     """
     codec, config = own_codec(run), run.config
     state = run.manifest.stages["codec"]
-    found = [row for row in run.metrics() if row.get("stage") == "codec" and row.get("psnr_db") is not None]
-    psnr = f" Held-out clips of the same sources: {found[-1]['psnr_db']:.1f} dB." if found else ""
+    found = [row["validation/psnr_db"] for row in run.metrics() if row.get("validation/psnr_db") is not None]
+    psnr = f" Held-out clips of the same sources: {found[-1]:.1f} dB." if found else ""
     notes = {
         "Training": f"{state.step} steps of {config.training.codec_batch} clips in {state.elapsed_s / 3600:.1f} hours, "
         f"finished {datetime.now(UTC):%Y-%m-%d}, on crops of the clips below at many scales and speeds and on scenes "
