@@ -60,7 +60,8 @@ class Styles:
             return None
         # One scale for the pictures and one for the change: a trait of its own scale would be noise made large.
         origin, channels = traits.mean(0), windows.latents.shape[1]
-        blocks = traits.var(0).split((4 * channels, channels))
+        spread = traits.var(0)
+        blocks = (spread[: 4 * channels], spread[4 * channels :])
         scale = torch.cat([block.mean().sqrt().clamp(min=1e-6).expand(len(block)) for block in blocks])
         x = ((traits - origin) / scale).double()
         generator = torch.Generator().manual_seed(seed)
