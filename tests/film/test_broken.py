@@ -27,7 +27,7 @@ from autoreel.film.storyboard import (
 
 WHOLE: dict[str, Any] = {
     "version": 1, "run": "r", "tempo_bpm": 100.0,
-    "canvas": {"width": 512, "height": 288, "rate": 25, "fit": "crop", "background": "black"},
+    "canvas": {"width": 512, "height": 288, "rate": 25, "fit": "crop", "background": "black", "upscale": "lanczos"},
     "opening": {"length_s": 0.5, "color": "black"}, "ending": {"length_s": 1.0, "color": "white"},
     "music": {"file": "m.mp3", "start_s": 0.0, "fade_in_s": 0.1, "fade_out_s": 1.0, "volume_db": 0.0,
               "loudness_lufs": -14.0},
@@ -88,7 +88,7 @@ def _broken() -> Iterator[tuple[str, dict[str, Any], list[str]]]:
         is_text = isinstance(given, str)
         for kind, wrong in WRONG_KINDS.items():
             if is_text and isinstance(wrong, str) and key not in ("color", "background", "verb", "kind", "fit", "place",
-                                                                  "mode", "name"):  # fmt: skip
+                                                                  "mode", "name", "upscale"):  # fmt: skip
                 continue  # a path or a text may be any word
             yield f"{name} is {kind}", _with(path, wrong), ["unknown effect" if key == "name" else f"'{key}'"]
         if not is_text:
