@@ -101,3 +101,8 @@ def to_frames(video: torch.Tensor) -> Frames:
     with torch.no_grad():
         scaled = video.detach().float().clamp(-1.0, 1.0).add(1.0).mul_(127.5).round_().to(torch.uint8)
         return np.ascontiguousarray(scaled.permute(0, 2, 3, 4, 1).cpu().numpy())
+
+
+def as_stored(video: torch.Tensor) -> torch.Tensor:
+    """Model values as they are after they were stored: clamped and rounded to bytes, in [-1, 1]."""
+    return video.float().clamp(-1.0, 1.0).add(1.0).mul(127.5).round().div(127.5).sub(1.0)

@@ -39,7 +39,15 @@ from autoreel.training.augment import augment, changed_alike, smaller_or_turned
 from autoreel.training.linear_fit import fit_linear_path
 from autoreel.training.objectives import RECONSTRUCTIONS, balance, frame_difference, wavelet
 from autoreel.training.previews import write_clip, write_pairs, write_rows
-from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
+from autoreel.training.stage import (
+    Export,
+    NonFiniteError,
+    keep_base_rates,
+    pair_of_optimizers,
+    set_rates,
+    step_generator,
+    update_average,
+)  # fmt: skip
 
 WARM_UP_STEPS = 20
 DECAY_FROM = 0.3  # share of the first part after which the rate falls linearly
@@ -112,21 +120,12 @@ class CodecStage:
         matrices = self.codec.matrices()
         inner = {id(p) for p in matrices}
         others = [p for p in self.codec.parameters() if id(p) not in inner]
-        # Orthogonalised momentum (Muon, Jordan et al. 2024): half the steps of Adam's for the same error here.
-        optimizers: dict[str, torch.optim.Optimizer] = {
-            "matrices": torch.optim.Muon(
-                matrices, lr=training.codec_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
-            ),
-            "others": torch.optim.AdamW(
-                others, lr=0.1 * training.codec_rate, betas=(0.9, 0.95), weight_decay=0.0
-            ),
-            "discriminator": torch.optim.AdamW(
-                self.adversary.judge.parameters(), lr=training.discriminator_rate, betas=(0.0, 0.99), weight_decay=0.0
-            ),
-        }  # fmt: skip
-        for optimizer in optimizers.values():
-            for group in optimizer.param_groups:
-                group["base_lr"] = group["lr"]
+        # Half the steps of Adam's for the same error here.
+        optimizers = pair_of_optimizers(matrices, others, training.codec_rate, 0.1)
+        optimizers["discriminator"] = torch.optim.AdamW(
+            self.adversary.judge.parameters(), lr=training.discriminator_rate, betas=(0.0, 0.99), weight_decay=0.0
+        )
+        keep_base_rates([optimizers["discriminator"]])
         return optimizers
 
     def modules(self) -> Mapping[str, nn.Module]:
@@ -144,9 +143,8 @@ class CodecStage:
         adversarial = self.has_adversary and (alone or progress >= training.adversary_start)
         first_part = training.adversary_start if self.has_adversary and not alone else 1.0
         rate = _rate(step, progress, first_part)
-        for name in ("matrices", "others", "discriminator") if alone else ("matrices", "others"):
-            for group in self._optimizers[name].param_groups:
-                group["lr"] = group["base_lr"] * rate
+        names = ("matrices", "others", "discriminator") if alone else ("matrices", "others")
+        set_rates([self._optimizers[name] for name in names], rate)
         video = to_model(self.loader.batch(step).frames, self.device)
         generator = step_generator(self.seed, self.name, step, self.device)
         if training.augment and not alone:  # a generator would learn to make what the changes make

@@ -35,7 +35,14 @@ from autoreel.runs import RunFolder, StageState
 from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents
 from autoreel.training.previews import write_clip, write_rows
-from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
+from autoreel.training.stage import (
+    Export,
+    descend,
+    pair_of_optimizers,
+    set_rates,
+    step_generator,
+    update_average,
+)  # fmt: skip
 from autoreel.training.styles import Styles, examples
 
 WARM_UP_STEPS = 30
@@ -87,14 +94,7 @@ class PriorStage:
         matrices = self.prior.matrices()
         inside = {id(p) for p in matrices}
         others = [p for p in self.prior.parameters() if id(p) not in inside]
-        # Orthogonalised momentum for the matrices (Muon, Jordan et al. 2024), its update scaled to the size of Adam's.
-        self._optimizers: dict[str, torch.optim.Optimizer] = {
-            "matrices": torch.optim.Muon(matrices, lr=base, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-            "others": torch.optim.AdamW(others, lr=base, betas=(0.9, 0.95), weight_decay=0.0),
-        }
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                group["base_lr"] = base
+        self._optimizers = pair_of_optimizers(matrices, others, base, 1.0)
 
     @classmethod
     def open(
@@ -145,9 +145,7 @@ class PriorStage:
         """One update (see `Stage.step`)."""
         config = self.config.prior
         rate = _rate(step, progress)
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * rate
+        set_rates(self._optimizers.values(), rate)
         generator = step_generator(self.seed, self.name, step)
         latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
         labels = torch.where(torch.rand(len(labels), generator=generator) < config.label_dropout, NO_LABEL, labels)
@@ -157,17 +155,9 @@ class PriorStage:
         error = self._errors(self.prior, latents, levels, times, labels, noise)
         counted = counted.to(self.device)
         loss = (error * counted).sum() / counted.sum()
-        value = loss.item()
-        if not np.isfinite(value):
-            raise NonFiniteError("the prior's loss", value)
-        for optimizer in self._optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = float(nn.utils.clip_grad_norm_(self.prior.parameters(), MAX_GRADIENT_NORM))
-        if not np.isfinite(norm):
-            raise NonFiniteError("the prior's gradient")
-        for optimizer in self._optimizers.values():
-            optimizer.step()
+        value, norm = descend(
+            loss, "the prior", self.prior.parameters(), self._optimizers.values(), MAX_GRADIENT_NORM
+        )
         update_average(self.averaged, self.prior, self.config.training.ema_decay, step)
         return {"loss": value, "gradient_norm": norm, "rate": float(self._optimizers["matrices"].param_groups[0]["lr"])}
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoreel.clip import Frames, to_frames, to_model
+from autoreel.clip import Frames, as_stored, to_frames, to_model
 from autoreel.config import Config
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
@@ -29,7 +29,14 @@ from autoreel.models.codec import MATRICES, Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import Prior
 from autoreel.training.previews import write_clip, write_pairs
-from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
+from autoreel.training.stage import (
+    Export,
+    descend,
+    pair_of_optimizers,
+    set_rates,
+    step_generator,
+    update_average,
+)  # fmt: skip
 
 WARM_UP_STEPS = 10
 LAST_RATE = 0.05
@@ -81,13 +88,7 @@ class RefineStage:
         matrices = [p for name, p in encoder.named_parameters() if name.endswith(MATRICES)]
         inside = {id(p) for p in matrices}
         others = [p for p in encoder.parameters() if id(p) not in inside]
-        self._optimizers: dict[str, torch.optim.Optimizer] = {
-            "matrices": torch.optim.Muon(matrices, lr=base, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-            "others": torch.optim.AdamW(others, lr=0.1 * base, betas=(0.9, 0.95), weight_decay=0.0),
-        }
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                group["base_lr"] = group["lr"]
+        self._optimizers = pair_of_optimizers(matrices, others, base, 0.1)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The encoder and its average."""
@@ -100,30 +101,20 @@ class RefineStage:
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One update (see `Stage.step`)."""
         rate = min(1.0, (step + 1) / WARM_UP_STEPS) * max(LAST_RATE, 1.0 - progress)
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * rate
+        set_rates(self._optimizers.values(), rate)
         video = to_model(self.loader.batch(step).frames, self.device)
         generator = step_generator(self.seed, self.name, step)
         with torch.no_grad(), autocast(self.device, self.dtype):
             known = self.before.encode(video).mode().float()
             latent = self._latents(known, generator)
-            painted = _as_bytes(self.before.decode(latent))
+            painted = as_stored(self.before.decode(latent))
         with autocast(self.device, self.dtype):
             again, read = self.codec.encode(painted).mean, self.codec.encode(video).mean
         drift, anchor = self._distance(again, latent), self._distance(read, known)
         loss = drift + self.config.training.refine_anchor * anchor
-        value = loss.item()
-        if not np.isfinite(value):
-            raise NonFiniteError("the refinement's loss", value)
-        for optimizer in self._optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = float(nn.utils.clip_grad_norm_(self.codec.encoder.parameters(), MAX_GRADIENT_NORM))
-        if not np.isfinite(norm):
-            raise NonFiniteError("the refinement's gradient")
-        for optimizer in self._optimizers.values():
-            optimizer.step()
+        value, norm = descend(
+            loss, "the refinement", self.codec.encoder.parameters(), self._optimizers.values(), MAX_GRADIENT_NORM
+        )
         update_average(self.averaged.encoder, self.codec.encoder, self.config.training.ema_decay, step)
         return {
             "loss": value, "drift": drift.item(), "anchor": anchor.item(), "gradient_norm": norm,
@@ -139,7 +130,7 @@ class RefineStage:
             drawn = torch.randn((half, *known.shape[1:]), generator=generator).to(self.device)
         rest = known[half:]
         if len(rest) > 1:
-            once = self.before.encode(_as_bytes(self.before.decode(rest[1::2]))).mode().float()
+            once = self.before.encode(as_stored(self.before.decode(rest[1::2]))).mode().float()
             rest = torch.cat([rest[::2], once])
         return torch.cat([self.before.denormalise(drawn), rest])
 
@@ -216,8 +207,3 @@ def generations(codec: Codec, frames: Frames, times: tuple[int, ...], device: to
         if count in times:
             found[count] = made
     return found
-
-
-def _as_bytes(video: Tensor) -> Tensor:
-    """What a decoded video is after it was stored: clamped and rounded to bytes."""
-    return video.float().clamp(-1.0, 1.0).add(1.0).mul(127.5).round().div(127.5).sub(1.0)

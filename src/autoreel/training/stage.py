@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -107,6 +108,74 @@ def step_generator(seed: int, name: str, step: int, device: torch.device | str =
     generator = torch.Generator(device=device)
     generator.manual_seed(int.from_bytes(digest, "little") >> 1)
     return generator
+
+
+def pair_of_optimizers(
+    matrices: Sequence[nn.Parameter], others: Sequence[nn.Parameter], rate: float, others_share: float
+) -> dict[str, torch.optim.Optimizer]:
+    """"matrices" and "others", each group with its "base_lr" (see `Stage.optimizers`).
+
+    Orthogonalised momentum for the matrices (Muon, Jordan et al. 2024), its update scaled to the size of Adam's.
+
+    Args:
+        matrices: weights inside the blocks, two-dimensional.
+        others: all other weights.
+        rate: of the matrices.
+        others_share: of that rate, for the others.
+    """
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "matrices": torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        "others": torch.optim.AdamW(others, lr=others_share * rate, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+    keep_base_rates(optimizers.values())
+    return optimizers
+
+
+def keep_base_rates(optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Keep the rate that each group begins with as its "base_lr"."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+
+
+def set_rates(optimizers: Iterable[torch.optim.Optimizer], share: float) -> None:
+    """Give each group a share of its "base_lr"."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * share
+
+
+def descend(
+    loss: Tensor, what: str, parameters: Iterable[nn.Parameter], optimizers: Iterable[torch.optim.Optimizer],
+    most_norm: float,
+) -> tuple[float, float]:  # fmt: skip
+    """One update of all of a stage's weights along its loss.
+
+    Args:
+        loss: a scalar.
+        what: the network in words, for the message.
+        parameters: whose gradient is clipped together.
+        optimizers: that take the step.
+        most_norm: of the gradient.
+
+    Returns:
+        The loss, and the gradient's norm before it was clipped.
+
+    Raises:
+        NonFiniteError: one of both is not finite; nothing has changed.
+    """
+    value, optimizers = loss.item(), list(optimizers)
+    if not np.isfinite(value):
+        raise NonFiniteError(f"{what}'s loss", value)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    norm = float(nn.utils.clip_grad_norm_(parameters, most_norm))
+    if not np.isfinite(norm):
+        raise NonFiniteError(f"{what}'s gradient")
+    for optimizer in optimizers:
+        optimizer.step()
+    return value, norm
 
 
 @torch.no_grad()

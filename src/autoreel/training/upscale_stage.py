@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autoreel.clip import Frames, to_frames, to_model
+from autoreel.clip import Frames, as_stored, to_frames, to_model
 from autoreel.config import Config
 from autoreel.data.larger import times_larger
 from autoreel.data.loader import ClipLoader
@@ -32,7 +32,14 @@ from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.upscaler import MATRICES, Upscaler, lanczos
 from autoreel.models.video_codec import VideoCodec
 from autoreel.training.objectives import charbonnier, contrast
-from autoreel.training.stage import Export, NonFiniteError, step_generator, update_average
+from autoreel.training.stage import (
+    Export,
+    descend,
+    pair_of_optimizers,
+    set_rates,
+    step_generator,
+    update_average,
+)  # fmt: skip
 
 WARM_UP_STEPS = 10
 LAST_RATE = 0.05
@@ -105,13 +112,7 @@ class UpscaleStage:
         named, base = dict(self.upscaler.named_parameters()), training.upscale_rate
         matrices = [p for name, p in named.items() if name.endswith(MATRICES)]
         others = [p for name, p in named.items() if not name.endswith(MATRICES)]
-        self._optimizers: dict[str, torch.optim.Optimizer] = {
-            "matrices": torch.optim.Muon(matrices, lr=base, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-            "others": torch.optim.AdamW(others, lr=0.5 * base, betas=(0.9, 0.95), weight_decay=0.0),
-        }
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                group["base_lr"] = group["lr"]
+        self._optimizers = pair_of_optimizers(matrices, others, base, 0.5)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The upscaler and its average."""
@@ -124,9 +125,7 @@ class UpscaleStage:
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One update (see `Stage.step`)."""
         rate = min(1.0, (step + 1) / WARM_UP_STEPS) * max(LAST_RATE, 1.0 - progress)
-        for optimizer in self._optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * rate
+        set_rates(self._optimizers.values(), rate)
         original = to_model(self.loader.batch(step).frames, self.device)
         generator = step_generator(self.seed, self.name, step)
         small = shrunk(original, self.times)
@@ -142,17 +141,9 @@ class UpscaleStage:
             usual = [term.clamp(min=1e-6) for term in terms]
         error, edges = charbonnier(made - original) / usual[0], contrast(made, original, self.times) / usual[1]
         loss = error + self.config.upscaler.contrast_weight * edges
-        value = loss.item()
-        if not np.isfinite(value):
-            raise NonFiniteError("the upscaler's loss", value)
-        for optimizer in self._optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = float(nn.utils.clip_grad_norm_(self.upscaler.parameters(), MAX_GRADIENT_NORM))
-        if not np.isfinite(norm):
-            raise NonFiniteError("the upscaler's gradient")
-        for optimizer in self._optimizers.values():
-            optimizer.step()
+        value, norm = descend(
+            loss, "the upscaler", self.upscaler.parameters(), self._optimizers.values(), MAX_GRADIENT_NORM
+        )
         update_average(self.averaged, self.upscaler, self.config.training.ema_decay, step)
         return {
             "loss": value, "error": error.item(), "edges": edges.item(), "gradient_norm": norm,
@@ -164,7 +155,7 @@ class UpscaleStage:
         """What the codec makes of frames of the run's size, as bytes."""
         with autocast(self.device, self.dtype):
             found = self.codec.decode(self.codec.encode(small).mode()).float()
-        return found.clamp(-1.0, 1.0).add(1.0).mul(127.5).round().div(127.5).sub(1.0)
+        return as_stored(found)
 
     def _cropped(self, given: Tensor, original: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The same part of both, another one of each clip."""
@@ -239,4 +230,4 @@ def shrunk(video: Tensor, times: int) -> Tensor:
         times: by how much; H and W are multiples of it.
     """
     small = F.avg_pool3d(video.float(), (1, times, times))
-    return small.clamp(-1.0, 1.0).add(1.0).mul(127.5).round().div(127.5).sub(1.0)
+    return as_stored(small)
