@@ -100,7 +100,9 @@ def show_duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def divide(budget: Budget, stage: str, codec_share: float, family: str = "vae-gan") -> dict[str, Budget]:
+def divide(
+    budget: Budget, stage: str, codec_share: float, family: str = "vae-gan", *, from_trained: bool = False
+) -> dict[str, Budget]:
     """The budget of each stage, in the order they are trained.
 
     Args:
@@ -109,6 +111,7 @@ def divide(budget: Budget, stage: str, codec_share: float, family: str = "vae-ga
         codec_share: of "all", in (0, 1). Of less than `LONG_S` seconds the codec gets less, down to half of this: its
             linear path shows pictures from the first step on, while the prior begins with noise.
         family: of the codec; a gan, which has no encoder, has no latents to learn a prior of.
+        from_trained: the codec begins as a trained one, so that half of its share is enough; the prior gets the rest.
 
     Raises:
         UsageError: no such stage, or the family does not have it.
@@ -124,6 +127,8 @@ def divide(budget: Budget, stage: str, codec_share: float, family: str = "vae-ga
     if stage == "all":
         if budget.seconds is not None:
             codec_share *= 0.5 + 0.5 * min(1.0, budget.seconds / LONG_S)
+        if from_trained:
+            codec_share *= 0.5
         return {"codec": budget.share(codec_share), "prior": budget.share(1.0 - codec_share)}
     if stage not in ("codec", "prior", "refine", "upscale"):
         raise UsageError(f"unknown stage {stage!r}; use codec, prior, refine, upscale or all")

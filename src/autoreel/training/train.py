@@ -84,7 +84,8 @@ def train(
     Args:
         run: the run folder.
         store: the footage.
-        budget: over all sessions. For "all" it is divided by the config's `codec_share`.
+        budget: over all sessions. For "all" it is divided by the config's `codec_share`, of which a codec that begins as a
+            trained one gets half.
         stage: "codec", "prior", "refine" (the encoder, on generated video), "upscale" (what enlarges frames) or "all",
             which is codec and prior.
         report: given plain lines; None shows a bar on a terminal.
@@ -144,7 +145,9 @@ def _shares(run: RunFolder, budget: Budget, stage: str) -> dict[str, Budget]:
     """The budget of each stage; a pretrained codec leaves all of it to the prior."""
     pretrained = run.config.pretrained
     if pretrained is None:
-        return divide(budget, stage, run.config.training.codec_share, run.config.codec.family)
+        training = run.config.training
+        from_trained = training.start not in ("auto", "scratch")  # "auto" is settled when a run begins
+        return divide(budget, stage, training.codec_share, run.config.codec.family, from_trained=from_trained)
     if stage in ("codec", "refine"):
         raise UsageError(f"the codec of {run.root} is {pretrained.source}, which is not trained; use --stage prior")
     return divide(budget, "prior" if stage == "all" else stage, 0.5)
