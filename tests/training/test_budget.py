@@ -55,7 +55,8 @@ def test_all_is_divided_and_a_stage_gets_the_whole() -> None:
     assert divide(Budget(seconds=1200), "all", 0.75) == {"codec": Budget(seconds=900), "prior": Budget(seconds=300)}
     assert divide(Budget(seconds=60), "all", 0.5) == {"codec": Budget(seconds=16.5), "prior": Budget(seconds=43.5)}
     assert divide(Budget(steps=60), "all", 0.5) == {"codec": Budget(steps=30), "prior": Budget(steps=30)}
-    assert divide(Budget(steps=60), "all", 0.5, from_trained=True) == {"codec": Budget(steps=15), "prior": Budget(steps=45)}
+    trained = divide(Budget(steps=60), "all", 0.5, from_trained=True)
+    assert trained == {"codec": Budget(steps=15), "prior": Budget(steps=45)}
     assert list(divide(Budget(steps=1), "all", 0.5).values()) == [Budget(steps=1), Budget(steps=1)]
     assert divide(Budget(steps=7), "prior", 0.5) == {"prior": Budget(steps=7)}
     assert divide(Budget(steps=7), "all", 0.5, "gan") == {"codec": Budget(steps=7)}

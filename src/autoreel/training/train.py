@@ -84,8 +84,8 @@ def train(
     Args:
         run: the run folder.
         store: the footage.
-        budget: over all sessions. For "all" it is divided by the config's `codec_share`, of which a codec that begins as a
-            trained one gets half.
+        budget: over all sessions. For "all" it is divided by the config's `codec_share`, of which a codec that
+            begins as a trained one gets half.
         stage: "codec", "prior", "refine" (the encoder, on generated video), "upscale" (what enlarges frames) or "all",
             which is codec and prior.
         report: given plain lines; None shows a bar on a terminal.
