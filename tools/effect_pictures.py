@@ -17,7 +17,8 @@ from autoreel.data.sample import sample_frames
 from autoreel.film.effects import EFFECTS, TIME_EFFECTS
 from autoreel.film.filters import Span, make_filters
 from autoreel.media.encode import VideoWriter
-from autoreel.media.titles import overlay, render_title
+from autoreel.media.layers import overlay
+from autoreel.media.titles import render_title
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "effects.jpg"
 SIZE = (168, 224)

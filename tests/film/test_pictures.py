@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autoreel.film.effects import EFFECTS, ColorEffect, Effect, GrainEffect, SepiaEffect, ZoomEffect
-from autoreel.film.filters import FILTERS, Span, make_filters
+from autoreel.film.filters import FILTERS, PLANAR_FILTERS, Span, make_filters, make_planar_filters, stays_planar
 from autoreel.film.storyboard import LATENT_TRANSITIONS, TransitionKind
 from autoreel.film.transitions import MIXES, mix, to_color
 from autoreel.media.encode import VideoWriter
+from autoreel.media.planar import Picture, Planar, as_planar, as_rgb
 
 SIZE = (48, 64)
 SPAN = Span(20, SIZE, seed=3)
@@ -30,8 +31,8 @@ def _plain(color: str) -> Image.Image:
     return Image.new("RGB", (SIZE[1], SIZE[0]), color)
 
 
-def _array(picture: Image.Image) -> NDArray[np.int_]:
-    return np.asarray(picture).astype(int)
+def _array(picture: Picture) -> NDArray[np.int_]:
+    return np.asarray(as_rgb(picture)).astype(int)
 
 
 def _one(effect: Effect, picture: Image.Image, frame: int = 0) -> NDArray[np.int_]:
@@ -117,12 +118,33 @@ def test_a_transition_goes_from_one_to_the_other(kind: str) -> None:
     shares = []
     for progress in (0.02, 0.25, 0.5, 0.75, 0.98):
         picture = mix(kind, before, after, progress)
-        assert picture.size == before.size and picture.mode == "RGB"
+        assert picture.size == before.size
         mean = _array(picture).reshape(-1, 3).mean(axis=0)
         shares.append(mean[2] / max(1.0, mean[0] + mean[2]))
     assert shares == sorted(shares)
     assert shares[0] < 0.1 and shares[-1] > 0.9
     assert np.array_equal(_array(before), _array(_plain("#ff0000")))
+
+
+@pytest.mark.parametrize("kind", MIXES)
+@pytest.mark.parametrize("progress", [0.1, 0.5, 0.77])
+def test_a_transition_of_planar_pictures_looks_the_same(kind: str, progress: float) -> None:
+    before, after = _picture(), _picture().transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    rgb = as_planar(mix(kind, before, after, progress))
+    planar = mix(kind, as_planar(before), as_planar(after), progress)
+    mixed = mix(kind, before, as_planar(after), progress)
+    for one in (planar, mixed):
+        assert isinstance(one, Planar) or kind == "dip"  # which shows one of the two as it is
+        assert np.abs(as_planar(one).data.astype(int) - rgb.data).mean() < 2
+
+
+@pytest.mark.parametrize("name", PLANAR_FILTERS)
+def test_an_effect_on_planar_pictures_looks_the_same(name: str) -> None:
+    effect, picture = EFFECTS[name](), _picture()
+    assert stays_planar((effect,)) and not stays_planar((effect, GrainEffect()))  # type: ignore[arg-type]
+    planar = make_planar_filters((effect,), SPAN)(as_planar(picture), 12)  # type: ignore[arg-type]
+    rgb = as_planar(make_filters((effect,), SPAN)(picture, 12))  # type: ignore[arg-type]
+    assert np.abs(planar.data.astype(int) - rgb.data).mean() < 1.5
 
 
 def test_a_dip_passes_through_its_color() -> None:

@@ -10,7 +10,8 @@ from PIL import Image, ImageFont, features
 
 from autoreel.errors import UsageError
 from autoreel.media import titles
-from autoreel.media.titles import SAFE_HEIGHT, SAFE_WIDTH, missing_letters, overlay, render_title
+from autoreel.media.layers import overlay
+from autoreel.media.titles import SAFE_HEIGHT, SAFE_WIDTH, missing_letters, render_title
 
 TEXTS = {
     "short": "Spring",

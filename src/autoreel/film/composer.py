@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from autoreel.clip import Frames
 from autoreel.errors import RunError
 from autoreel.film.batches import Wanted, is_short_enough
 from autoreel.film.cache import ShotCache
-from autoreel.film.filters import Filter, Span, make_filters
+from autoreel.film.effects import TIMING_EFFECTS, Effect
+from autoreel.film.filters import Span, make_filters, make_planar_filters, stays_planar
 from autoreel.film.layout import Layout, Placed
 from autoreel.film.made import FilmRun
 from autoreel.film.pace import Pace
@@ -24,30 +24,33 @@ from autoreel.film.provenance import upscaler_hash
 from autoreel.film.sources import Fitter, open_source, skipped
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Storyboard
 from autoreel.film.transitions import fade, mix, to_color
+from autoreel.media.planar import Picture, as_planar, as_rgb
 
 
 class _Shown:
     """A shot while it is seen: its pictures as they come, and its effects."""
 
-    def __init__(self, pictures: Iterator[Image.Image], apply: Filter, has_effects: bool) -> None:
+    def __init__(
+        self, pictures: Iterator[Picture], apply: Callable[[Picture, int], Picture], has_effects: bool
+    ) -> None:
         self._pictures, self._apply, self.has_effects = pictures, apply, has_effects
         self.number = 0  # of pictures taken
 
-    def next(self) -> Image.Image:
+    def next(self) -> Picture:
         """The next picture with its effects."""
         picture = next(self._pictures)
         self.number += 1
-        return self._apply(picture, self.number - 1)
+        return self.dressed(picture, self.number - 1)
 
-    def raw(self, count: int) -> Iterator[Image.Image]:
+    def raw(self, count: int) -> Iterator[Picture]:
         """The next `count` pictures without effects."""
         for picture in itertools.islice(self._pictures, count):
             self.number += 1
             yield picture
 
-    def dressed(self, picture: Image.Image, number: int) -> Image.Image:
+    def dressed(self, picture: Picture, number: int) -> Picture:
         """A picture with the effects of the shot's frame of that number."""
-        return self._apply(picture, number)
+        return self._apply(picture, number) if self.has_effects else picture
 
     def close(self) -> None:
         """Let go of what the pictures come from."""
@@ -67,6 +70,7 @@ class Composer:
         run_hash: of the run's weights; None keeps nothing in the cache.
         first, last: the part of the film that is wanted, in frames; to its end when None.
         ready: numbers and frames of the shots in `wanted`, as they are made.
+        planar: pictures without effects are laid out for encoders that halve the colour (`planar.py`).
     """
 
     board: Storyboard
@@ -77,6 +81,7 @@ class Composer:
     first: int = 0
     last: int | None = None
     ready: Iterator[tuple[int, Frames]] = field(default_factory=lambda: iter(()))
+    planar: bool = False
     _planned: set[int] = field(default_factory=set)
     _open: dict[int, _Shown] = field(default_factory=dict)
     _ways: dict[int, Way] = field(default_factory=dict)
@@ -95,7 +100,7 @@ class Composer:
         self._planned = {shot.number for shot in shots}
         return shots
 
-    def frames(self) -> Generator[Image.Image, None, None]:
+    def frames(self) -> Generator[Picture, None, None]:
         """Every frame of the film, or of the part that is wanted, without its titles."""
         placed = self.layout.placed
         current = 0
@@ -129,7 +134,7 @@ class Composer:
     def _is_seen(self, placed: Placed) -> bool:
         return placed.start < self._last() and placed.start + placed.num_frames > self._begin()
 
-    def _picture(self, current: int, frame: int) -> Image.Image:
+    def _picture(self, current: int, frame: int) -> Picture:
         """What is seen: one shot, or the way from it to the next."""
         placed = self.layout.placed
         following = placed[current + 1] if current + 1 < len(placed) else None
@@ -145,7 +150,7 @@ class Composer:
             return self._painted(current, following, frame - first, progress)
         return mix(into.kind, self._next(current), self._next(current + 1), progress, into.color)
 
-    def _painted(self, current: int, following: Placed, index: int, progress: float) -> Image.Image:
+    def _painted(self, current: int, following: Placed, index: int, progress: float) -> Picture:
         """A frame of a way that the model paints, with the effects of both shots."""
         before, after = self._shown(current), self._shown(current + 1)
         way = self._ways.get(current)
@@ -177,7 +182,7 @@ class Composer:
         )  # fmt: skip
         return Way(np.concatenate(list(self._enlarged(made))), step, real, count)
 
-    def _next(self, index: int) -> Image.Image:
+    def _next(self, index: int) -> Picture:
         return self._shown(index).next()
 
     def _shown(self, index: int) -> _Shown:
@@ -192,15 +197,17 @@ class Composer:
         canvas = self.board.canvas
         seed = (placed.shot.seed or 0) + placed.number
         span = Span(placed.num_frames, (canvas.height, canvas.width), seed, self.layout.rate)
-        apply = make_filters(placed.shot.effects, span)
 
         def cached(count: int, make: Callable[[], Iterator[Frames]]) -> Iterator[Frames]:
             if placed.number in self._planned:
                 return self.cache.frames(self._what_makes(placed), count, lambda: iter([self._await(placed.number)]))
             return self.cache.frames(self._what_makes(placed), count, make)
 
-        pictures = open_source(placed, canvas, self.run, cached, self._enlarged)
-        return _Shown(pictures, apply, bool(placed.shot.effects))
+        effects = placed.shot.effects
+        planar = self.planar and stays_planar(effects)
+        pictures = open_source(placed, canvas, self.run, cached, self._enlarged, planar)
+        is_changed = any(effect.name not in TIMING_EFFECTS for effect in effects)
+        return _Shown(pictures, _dresser(effects, span, planar), is_changed)
 
     def _enlarged(self, frames: Iterator[Frames]) -> Iterator[Frames]:
         """Frames of the model nearer to the canvas's size, where it has learned that; the cache keeps them as made."""
@@ -229,7 +236,7 @@ class Composer:
                 "in_s": shot.in_s, "out_s": shot.out_s, "to_in_s": shot.to_in_s, "strength": shot.strength,
                 "way_s": shot.way_s, "factor": shot.factor}  # fmt: skip
 
-    def _edges(self, picture: Image.Image, frame: int) -> Image.Image:
+    def _edges(self, picture: Picture, frame: int) -> Picture:
         """Out of a colour at the start, into one at the end."""
         rate, last = self.layout.rate, self.layout.num_frames
         for edge, gone in ((self.board.opening, frame + 1), (self.board.ending, last - frame - 1)):
@@ -237,6 +244,15 @@ class Composer:
                 length = max(1.0, edge.length_s * float(rate))
                 picture = to_color(picture, edge.color, 1.0 - gone / length)
         return picture
+
+
+def _dresser(effects: tuple[Effect, ...], span: Span, planar: bool) -> Callable[[Picture, int], Picture]:
+    """The effects of a shot; what comes in another layout is brought to theirs."""
+    if planar:
+        dress = make_planar_filters(effects, span)
+        return lambda picture, number: dress(as_planar(picture), number)
+    apply = make_filters(effects, span)
+    return lambda picture, number: apply(as_rgb(picture), number)
 
 
 def _begins(placed: Placed) -> int:

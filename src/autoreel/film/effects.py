@@ -190,6 +190,7 @@ class SmoothEffect(Strict):
     name: Literal["smooth"] = "smooth"
 
 
+TIMING_EFFECTS = ("reverse", "speed", "ramp", "freeze", "smooth")  # which frame is shown, not how it looks
 TIME_EFFECTS = ("reverse", "speed", "ramp", "freeze")  # one of each, and no sound of the clip's own
 FILE_EFFECTS = ("lut", "inset", "split")
 

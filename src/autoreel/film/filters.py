@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from autoreel.errors import MediaError
 from autoreel.film import effects as fx
 from autoreel.film.tones import LEVELS, balanced, curve, looked_up, read_cube, table
 from autoreel.media.decode import decode
+from autoreel.media.planar import BLACK, GREY, Planar, packed
 
 Filter = Callable[[Image.Image, int], Image.Image]  # the picture, and its frame's number within the shot
+PlanarFilter = Callable[[Planar, int], Planar]
+View = tuple[float, float, float]  # how much larger, and where the part begins, left and top, in pixels
 BICUBIC = Image.Resampling.BICUBIC
 
 
@@ -64,11 +68,30 @@ def sepia(effect: fx.SepiaEffect, span: Span) -> Filter:
 
 def vignette(effect: fx.VignetteEffect, span: Span) -> Filter:
     """Multiplied by a smooth fall from the middle; the corners lose `strength` of their light."""
+    mask = Image.fromarray(np.rint(_fall(effect, span) * 255.0).astype(np.uint8)).convert("RGB")
+    return lambda picture, frame: ImageChops.multiply(picture, mask)
+
+
+def _fall(effect: fx.VignetteEffect, span: Span) -> NDArray[np.float64]:
     height, width = span.size
     y, x = np.mgrid[-1.0:1.0 : height * 1j, -1.0:1.0 : width * 1j]
-    fall = 1.0 - effect.strength * np.clip((x**2 + y**2) / 2.0, 0.0, 1.0) ** 1.2
-    mask = Image.fromarray(np.rint(fall * 255.0).astype(np.uint8)).convert("RGB")
-    return lambda picture, frame: ImageChops.multiply(picture, mask)
+    fall: NDArray[np.float64] = 1.0 - effect.strength * np.clip((x**2 + y**2) / 2.0, 0.0, 1.0) ** 1.2
+    return fall
+
+
+def vignette_planar(effect: fx.VignetteEffect, span: Span) -> PlanarFilter:
+    """The same of luma above black, and of both colours around grey: what lies there comes nearer to the middle."""
+    fall = np.rint(_fall(effect, span) * 255.0)
+    half = fall.reshape(fall.shape[0] // 2, 2, fall.shape[1] // 2, 2).mean(axis=(1, 3))
+    mask = Image.fromarray(packed(*(np.rint(one).astype(np.uint8) for one in (fall, half, half))).data)
+    middle = Image.fromarray(packed(*(np.full(one.shape, zero, np.uint8)
+                                      for one, zero in ((fall, BLACK), (half, GREY), (half, GREY)))).data)  # fmt: skip
+    added = ImageChops.subtract(middle, ImageChops.multiply(middle, mask))
+
+    def apply(picture: Planar, frame: int) -> Planar:
+        return Planar(np.asarray(ImageChops.add(ImageChops.multiply(Image.fromarray(picture.data), mask), added)))
+
+    return apply
 
 
 def grain(effect: fx.GrainEffect, span: Span) -> Filter:
@@ -119,37 +142,67 @@ def glow(effect: fx.GlowEffect, span: Span) -> Filter:
 
 def zoom(effect: fx.ZoomEffect, span: Span) -> Filter:
     """A view that grows or shrinks evenly to the eye (geometrically) while its middle travels."""
+    view = _zoomed(effect, span)
+    return lambda picture, frame: _view(picture, view(frame))
+
+
+def zoom_planar(effect: fx.ZoomEffect, span: Span) -> PlanarFilter:
+    """The same of each plane."""
+    view = _zoomed(effect, span)
+    return lambda picture, frame: _view_planar(picture, view(frame))
+
+
+def _zoomed(effect: fx.ZoomEffect, span: Span) -> Callable[[int], View]:
     height, width = span.size
 
-    def apply(picture: Image.Image, frame: int) -> Image.Image:
+    def view(frame: int) -> View:
         gone = frame / max(1, span.num_frames - 1)
         scale = effect.start ** (1.0 - gone) * effect.end**gone
         x, y = (a + (b - a) * gone for a, b in ((effect.start_x, effect.end_x), (effect.start_y, effect.end_y)))
-        return _view(picture, scale, (width - width / scale) * x, (height - height / scale) * y)
+        return scale, (width - width / scale) * x, (height - height / scale) * y
 
-    return apply
+    return view
 
 
-def _view(picture: Image.Image, scale: float, left: float, top: float) -> Image.Image:
+def _view(picture: Image.Image, view: View, share: float = 1.0) -> Image.Image:
+    """A part of the picture, as large as all of it; `share` of the view's pixels are one of this picture's."""
     width, height = picture.size
+    scale, left, top = view[0], view[1] * share, view[2] * share
     left, top = min(max(0.0, left), width - width / scale), min(max(0.0, top), height - height / scale)
     return picture.resize(picture.size, BICUBIC, (left, top, left + width / scale, top + height / scale))
 
 
+def _view_planar(picture: Planar, view: View) -> Planar:
+    luma, *colors = picture.planes()
+    seen = [_view(Image.fromarray(luma), view), *(_view(Image.fromarray(one), view, 0.5) for one in colors)]
+    return packed(*(np.asarray(one) for one in seen))
+
+
 def shake(effect: fx.ShakeEffect, span: Span) -> Filter:
     """Slow sums of sines on both axes, within a margin cut from the picture."""
+    view = _shaken(effect, span)
+    return lambda picture, frame: _view(picture, view(frame))
+
+
+def shake_planar(effect: fx.ShakeEffect, span: Span) -> PlanarFilter:
+    """The same of each plane."""
+    view = _shaken(effect, span)
+    return lambda picture, frame: _view_planar(picture, view(frame))
+
+
+def _shaken(effect: fx.ShakeEffect, span: Span) -> Callable[[int], View]:
     height, width = span.size
     reach = effect.strength * span.shorter
     scale = 1.0 / max(0.1, 1.0 - 2.2 * reach / span.shorter)
     phases = np.random.default_rng((span.seed, 3)).uniform(0.0, 2.0 * math.pi, (2, 3))
 
-    def apply(picture: Image.Image, frame: int) -> Image.Image:
+    def view(frame: int) -> View:
         waves = [sum(math.sin(frame * pace + phase) for pace, phase in zip((0.11, 0.23, 0.41), row, strict=True)) / 3
                  for row in phases.tolist()]
         middle = (width - width / scale) / 2, (height - height / scale) / 2
-        return _view(picture, scale, middle[0] + waves[0] * reach, middle[1] + waves[1] * reach)
+        return scale, middle[0] + waves[0] * reach, middle[1] + waves[1] * reach
 
-    return apply
+    return view
 
 
 def bars(effect: fx.BarsEffect, span: Span) -> Filter:
@@ -282,6 +335,31 @@ FILTERS: dict[str, Callable[[Any, Span], Filter]] = {
     "inset": inset,
     "split": split,
 }
+
+
+PLANAR_FILTERS: dict[str, Callable[[Any, Span], PlanarFilter]] = {  # those that need no colour of every pixel
+    "vignette": vignette_planar,
+    "zoom": zoom_planar,
+    "shake": shake_planar,
+}
+
+
+def stays_planar(shot_effects: tuple[fx.Effect, ...]) -> bool:
+    """Whether all effects of a shot can be done to planar pictures; those on time can."""
+    return all(effect.name in PLANAR_FILTERS or effect.name in fx.TIMING_EFFECTS for effect in shot_effects)
+
+
+def make_planar_filters(shot_effects: tuple[fx.Effect, ...], span: Span) -> PlanarFilter:
+    """`make_filters` for planar pictures, where `stays_planar`."""
+    filters = [PLANAR_FILTERS[effect.name](effect, span) for effect in shot_effects
+               if effect.name in PLANAR_FILTERS]  # fmt: skip
+
+    def apply(picture: Planar, frame: int) -> Planar:
+        for one in filters:
+            picture = one(picture, frame)
+        return picture
+
+    return apply
 
 
 def make_filters(shot_effects: tuple[fx.Effect, ...], span: Span) -> Filter:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
 from autoreel.errors import ConfigError, MediaError
 from autoreel.film.layout import Layout
 from autoreel.film.storyboard import Captions, Storyboard, Title
 from autoreel.media.captions import Caption, read_captions
-from autoreel.media.titles import TitleLayer, check_text, overlay, render_title
+from autoreel.media.layers import TitleLayer, overlay
+from autoreel.media.planar import Picture
+from autoreel.media.titles import check_text, render_title
 
 
 class Overlays:
@@ -66,7 +66,7 @@ class Overlays:
             for caption in self._captions if caption.end_s > begin_s and caption.start_s < end_s
         ]  # fmt: skip
 
-    def over(self, picture: Image.Image, frame: int) -> Image.Image:
+    def over(self, picture: Picture, frame: int) -> Picture:
         """The picture with what is shown at this frame of the film."""
         at_s = frame / self._rate
         for title, layer in self._set:

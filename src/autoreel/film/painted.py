@@ -20,6 +20,8 @@ from PIL import Image
 
 from autoreel.clip import Frames
 from autoreel.film.made import FilmRun
+from autoreel.film.transitions import fade
+from autoreel.media.planar import Picture, Planar, from_rgb, to_rgb
 
 EDGE = 0.2  # of the transition, at either end, over which painted frames come in and go
 SHORTEST = 5  # frames of the model: below, there is no way to paint
@@ -38,21 +40,26 @@ class Way:
 
     painted: Frames
     step: Fraction
-    real: dict[int, Image.Image]
+    real: dict[int, Picture]
     count: int
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         """The film's frame `index` of the transition."""
         frame = self.painted[min(len(self.painted) - 1, math.floor(index * self.step))]
-        size = next(iter(self.real.values())).size
-        painted = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+        one = next(iter(self.real.values()))
+        width, height = one.size
+        painted: Picture
+        if isinstance(one, Planar):
+            painted = from_rgb(frame, (height, width))
+        else:
+            painted = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
         real, gone = self.real.get(index), (index + 1) / (self.count + 1)
-        return painted if real is None else Image.blend(real, painted, min(gone, 1 - gone) / EDGE)
+        return painted if real is None else fade(real, painted, min(gone, 1 - gone) / EDGE)
 
 
 def gathered(
-    before: Iterator[Image.Image], after: Iterator[Image.Image], count: int, step: Fraction, size: tuple[int, int]
-) -> tuple[Frames, Frames, dict[int, Image.Image]]:
+    before: Iterator[Picture], after: Iterator[Picture], count: int, step: Fraction, size: tuple[int, int]
+) -> tuple[Frames, Frames, dict[int, Picture]]:
     """What the model must see of two shots, and what is shown of them.
 
     Args:
@@ -64,7 +71,7 @@ def gathered(
     Returns:
         uint8 (n, H, W, 3) of both at the model's size and rate, and the pictures of both ends.
     """
-    shown, real = set(shown_of(count, step)), dict[int, Image.Image]()
+    shown, real = set(shown_of(count, step)), dict[int, Picture]()
     seen: tuple[list[Frames], list[Frames]] = ([], [])
     for index, pictures in enumerate(zip(before, after, strict=True)):
         gone = (index + 1) / (count + 1)
@@ -74,9 +81,15 @@ def gathered(
             real[index] = pictures[1]
         if index in shown:
             for kept, picture in zip(seen, pictures, strict=True):
-                small = picture.resize((size[1], size[0]), Image.Resampling.BOX)
-                kept.append(np.asarray(small, dtype=np.uint8))
+                kept.append(_small(picture, size))
     return np.stack(seen[0]), np.stack(seen[1]), real
+
+
+def _small(picture: Picture, size: tuple[int, int]) -> Frames:
+    """uint8 (H, W, 3) at another (height, width), averaged over areas."""
+    if isinstance(picture, Planar):
+        return to_rgb(picture, size)
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BOX), dtype=np.uint8)
 
 
 def shown_of(count: int, step: Fraction) -> list[int]:

@@ -37,6 +37,7 @@ from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
 from autoreel.media.encoders import Codec, Quality
 from autoreel.media.manifest import Signing, sign
+from autoreel.media.planar import Picture, as_planar, as_rgb
 from autoreel.media.sound import fit
 from autoreel.media.watermark import Watermark, run_id
 
@@ -172,8 +173,9 @@ def render(
     cache = ShotCache(beside(delivery.shots_of or out, ".shots") if keep_shots else None)
     canvas = board.canvas
     size = (canvas.height, canvas.width)
-    VideoWriter(out, size, canvas.rate, codec=delivery.codec)  # what cannot be written is said before anything is made
-    composer = Composer(board, layout, run, cache, run_hash, first, last)
+    # What cannot be written is said before anything is made.
+    planar = VideoWriter(out, size, canvas.rate, codec=delivery.codec).takes_planar
+    composer = Composer(board, layout, run, cache, run_hash, first, last, planar=planar)
     wanted = composer.wanted()
     stop = threading.Event()
     with ExitStack() as stack:
@@ -192,8 +194,7 @@ def render(
         marker = Watermark(size, canvas.rate, run_id(run_hash))
         seen = provenance.shows_model(layout)[first:last]
         for number, (picture, is_made) in enumerate(zip(pictures, seen, strict=True), start=first):
-            frame = np.asarray(titles.over(picture, number), dtype=np.uint8)
-            writer.write(marker.mark(frame, number)[None] if is_made and watermark else frame[None])
+            _write(titles.over(picture, number), writer, planar, marker if is_made and watermark else None, number)
             progress.told(number + 1 - first)
     is_whole = (first, last) == (0, layout.num_frames)
     if is_whole and not delivery.preview and delivery.shots_of in (None, out):
@@ -212,6 +213,16 @@ def render(
     return FilmResult(
         out, record, last - first, float((last - first) / layout.rate), wall_s, cache.num_made, cache.num_kept
     )
+
+
+def _write(picture: Picture, writer: VideoWriter, planar: bool, marker: Watermark | None, number: int) -> None:
+    """A finished picture into the file, with its mark."""
+    if planar:
+        ready = as_planar(picture)
+        writer.write(ready if marker is None else marker.mark_planar(ready, number))
+        return
+    frame = np.asarray(as_rgb(picture), dtype=np.uint8)
+    writer.write(frame if marker is None else marker.mark(frame, number))
 
 
 def small_canvas(canvas: Canvas) -> Canvas:

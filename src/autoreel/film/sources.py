@@ -25,6 +25,7 @@ from autoreel.film.motion import along_motion
 from autoreel.film.pace import Pace
 from autoreel.film.storyboard import Canvas, Shot
 from autoreel.media.decode import decode, first_frame
+from autoreel.media.planar import Picture, Planar, as_rgb, from_rgb, plain, planes_of
 from autoreel.media.probe import probe
 
 MAX_REVERSED_BYTES = 1 << 30
@@ -32,8 +33,8 @@ MAX_REVERSED_BYTES = 1 << 30
 
 def open_source(
     placed: Placed, canvas: Canvas, run: FilmRun | None, cached: Callable[[int, Callable[[], Iterator[Frames]]],
-    Iterator[Frames]], enlarge: Callable[[Iterator[Frames]], Iterator[Frames]] = iter,
-) -> Iterator[Image.Image]:  # fmt: skip
+    Iterator[Frames]], enlarge: Callable[[Iterator[Frames]], Iterator[Frames]] = iter, planar: bool = False,
+) -> Iterator[Picture]:  # fmt: skip
     """The pictures of a shot before its effects.
 
     Args:
@@ -42,27 +43,31 @@ def open_source(
         run: for shots that need a model.
         cached: called with the number of source frames and what makes them; gives those frames, perhaps from before.
         enlarge: gives frames of the model larger, as many as it is given.
+        planar: pictures in the layout of encoders, not RGB.
 
     Returns:
-        Exactly `placed.num_frames` RGB pictures of the canvas's size, at the film's rate.
+        Exactly `placed.num_frames` pictures of the canvas's size, at the film's rate.
 
     Raises:
         MediaError: the source cannot be read, or ends before the shot does.
     """
     shot, rate = placed.shot, canvas.rate
     if shot.verb == "card":
-        card = Image.new("RGB", (canvas.width, canvas.height), shot.color or canvas.background)
-        return iter([card] * placed.num_frames)
+        size, color = (canvas.width, canvas.height), shot.color or canvas.background
+        card = plain(size, color) if planar else Image.new("RGB", size, color)
+        return itertools.repeat(card, placed.num_frames)
+    fitter = Fitter(canvas, planar)
     if shot.verb == "still":
-        return iter([_still(shot, canvas)] * placed.num_frames)
+        still = fitter.fit(first_frame(Path(str(shot.source)), at_s=shot.in_s or 0.0))
+        return itertools.repeat(still, placed.num_frames)
     if shot.verb == "material":
-        return _material(placed, canvas)
+        return _material(placed, canvas, fitter)
     if run is None:
         raise RunError(f"shot {placed.number}: verb '{shot.verb}' needs a trained run")
     pace, skip = Pace.of(placed, run.rate, rate), skipped(shot, run.rate)
     count = skip + pace.num_source
     frames = cached(count, lambda: make(placed, run, count))
-    return _paced(enlarge(without(frames, skip)), pace, placed.number, run.rate, Fitter(canvas).fit)
+    return _paced(enlarge(without(frames, skip)), pace, placed.number, run.rate, fitter.fit)
 
 
 def skipped(shot: Shot, rate: Fraction) -> int:
@@ -70,11 +75,7 @@ def skipped(shot: Shot, rate: Fraction) -> int:
     return round(Fraction(str(shot.in_s)) * rate) if shot.verb == "generate" and shot.in_s is not None else 0
 
 
-def _still(shot: Shot, canvas: Canvas) -> Image.Image:
-    return Fitter(canvas).fit(first_frame(Path(str(shot.source)), at_s=shot.in_s or 0.0))
-
-
-def _material(placed: Placed, canvas: Canvas) -> Iterator[Image.Image]:
+def _material(placed: Placed, canvas: Canvas, fitter: Fitter) -> Iterator[Picture]:
     """The person's own footage, decoded at the pace it is shown and near the size it is shown."""
     shot, source = placed.shot, Path(str(placed.shot.source))
     pace = Pace.of(placed, canvas.rate, canvas.rate)
@@ -87,26 +88,29 @@ def _material(placed: Placed, canvas: Canvas) -> Iterator[Image.Image]:
     start_s = shot.in_s or 0.0
     span_s = float((pace.num_source + 1) / rate)
     end_s = min(shot.out_s or math.inf, start_s + span_s)
-    fitter, size = Fitter(canvas), (canvas.height, canvas.width)
+    size = (canvas.height, canvas.width)
     how: Literal["crop", "stretch"] = "crop"
     if canvas.fit == "letterbox":
         info = probe(source)
         size, how = fitter.scaled_size(info.height, info.width), "stretch"
-    chunks = decode(source, size=size, fit=how, rate=rate, start_s=start_s, end_s=end_s)
-    return _paced((c.frames for c in chunks), pace, placed.number, rate, fitter.fit, str(source))
+    # What fills the canvas comes out of the decoder as it goes into the encoder.
+    is_ready = fitter.is_planar and size == (canvas.height, canvas.width)
+    chunks = decode(source, size=size, fit=how, rate=rate, start_s=start_s, end_s=end_s, planar=is_ready)
+    fit = Planar if is_ready else fitter.fit
+    return _paced((c.frames for c in chunks), pace, placed.number, rate, fit, str(source))
 
 
 def _paced(
-    chunks: Iterator[Frames], pace: Pace, number: int, source_rate: Fraction, fit: Callable[[Frames], Image.Image],
+    chunks: Iterator[Frames], pace: Pace, number: int, source_rate: Fraction, fit: Callable[[Frames], Picture],
     source: str = "the model",
-) -> Iterator[Image.Image]:  # fmt: skip
+) -> Iterator[Picture]:  # fmt: skip
     frames = _single(chunks)
     if pace.is_reversed:
         frames = iter(_gathered(frames, pace.num_source, number)[::-1])
     places = [pace.place(frame) for frame in range(pace.num_frames)]
     held = _held(frames, pace.num_source, number, source_rate, source)
     if pace.is_smooth and any(place.denominator > 1 for place in places):
-        yield from along_motion(map(fit, held), places)
+        yield from along_motion(map(as_rgb, map(fit, held)), places)
         return
     at, shown = -1, None
     for place in places:
@@ -150,10 +154,10 @@ def _gathered(frames: Iterator[Frames], count: int, number: int) -> list[Frames]
 
 
 class Fitter:
-    """Brings frames of any size to the canvas: covering it, or within it on the background."""
+    """Brings frames of any size to the canvas: covering it, or within it on the background; planar where asked for."""
 
-    def __init__(self, canvas: Canvas) -> None:
-        self._canvas = canvas
+    def __init__(self, canvas: Canvas, planar: bool = False) -> None:
+        self._canvas, self.is_planar = canvas, planar
 
     def scaled_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture of this size gets, its aspect kept, before it is cropped or framed."""
@@ -161,8 +165,10 @@ class Fitter:
         scale = max(across, down) if self._canvas.fit == "crop" else min(across, down)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def fit(self, frame: Frames) -> Image.Image:
-        """uint8 (H, W, 3) to an RGB picture of the canvas's size."""
+    def fit(self, frame: Frames) -> Picture:
+        """uint8 (H, W, 3) to a picture of the canvas's size."""
+        if self.is_planar:
+            return self._fit_planar(frame)
         canvas, picture = self._canvas, Image.fromarray(np.ascontiguousarray(frame))
         height, width = self.scaled_size(picture.height, picture.width)
         if picture.size != (width, height):
@@ -173,3 +179,17 @@ class Fitter:
         result = Image.new("RGB", (canvas.width, canvas.height), canvas.background)
         result.paste(picture, (left, top))  # a part that lies outside is cut away
         return result
+
+    def _fit_planar(self, frame: Frames) -> Planar:
+        canvas = self._canvas
+        height, width = (2 * round(side / 2) for side in self.scaled_size(*frame.shape[:2]))
+        picture = from_rgb(frame, (height, width))
+        if picture.size == (canvas.width, canvas.height):
+            return picture
+        result = plain((canvas.width, canvas.height), canvas.background).data.copy()
+        left, top = (canvas.width - width) // 4 * 2, (canvas.height - height) // 4 * 2
+        for number, (source, target) in enumerate(zip(picture.planes(), planes_of(result), strict=True)):
+            x, y = (left, top) if number == 0 else (left // 2, top // 2)
+            cut = source[max(0, -y) : max(0, -y) + target.shape[0], max(0, -x) : max(0, -x) + target.shape[1]]
+            target[max(0, y) : max(0, y) + cut.shape[0], max(0, x) : max(0, x) + cut.shape[1]] = cut
+        return Planar(result)

@@ -8,33 +8,63 @@ from functools import lru_cache
 
 from PIL import Image
 
-# progress in (0, 1): 0 is all `before`, 1 is all `after`.
-Mix = Callable[[Image.Image, Image.Image, float], Image.Image]
+from autoreel.media.planar import Picture, Planar, as_planar, blended, composed, plain, planes_of
+
+# Of two pictures in one layout; progress in (0, 1): 0 is all `before`, 1 is all `after`.
+Mix = Callable[[Picture, Picture, float], Picture]
 
 
-def fade(before: Image.Image, after: Image.Image, progress: float) -> Image.Image:
+def fade(before: Picture, after: Picture, progress: float) -> Picture:
     """A crossfade."""
+    if isinstance(before, Planar) or isinstance(after, Planar):
+        return blended(as_planar(before), as_planar(after), progress)
     return Image.blend(before, after, progress)
 
 
-def to_color(picture: Image.Image, color: str, share: float) -> Image.Image:
+def to_color(picture: Picture, color: str, share: float) -> Picture:
     """The picture, `share` of the way gone to one colour; what dips, openings and endings are made of."""
     if share <= 0.0:
         return picture
+    if isinstance(picture, Planar):
+        return blended(picture, plain(picture.size, color), min(1.0, share))
     return Image.blend(picture, Image.new("RGB", picture.size, color), min(1.0, share))
 
 
-def dip(before: Image.Image, after: Image.Image, progress: float, color: str = "#000000") -> Image.Image:
+def dip(before: Picture, after: Picture, progress: float, color: str = "#000000") -> Picture:
     """Into a colour and out of it; only one of the two shots is seen at a time."""
     picture = before if progress < 0.5 else after
     return to_color(picture, color, 1.0 - abs(2.0 * progress - 1.0))
 
 
-def dissolve(before: Image.Image, after: Image.Image, progress: float) -> Image.Image:
+def _chosen(over: Picture, under: Picture, mask: Image.Image) -> Picture:
+    """The one where the mask is white, the other where it is black."""
+    if isinstance(over, Planar) or isinstance(under, Planar):
+        return composed(as_planar(over), as_planar(under), mask)
+    return Image.composite(over, under, mask)
+
+
+def _pasted(ground: Picture, *parts: tuple[Picture, tuple[int, int, int, int], tuple[int, int]]) -> Picture:
+    """A picture with parts (a box) of others at places that lie within it; boxes and places are even where planar."""
+    if isinstance(ground, Planar) or any(isinstance(part, Planar) for part, _, _ in parts):
+        data = as_planar(ground).data.copy()
+        for part, (left, top, right, bottom), (x, y) in parts:
+            for number, (source, target) in enumerate(zip(as_planar(part).planes(), planes_of(data), strict=True)):
+                n = 1 if number == 0 else 2  # colour is halved
+                cut = source[top // n : bottom // n, left // n : right // n]
+                target[y // n : y // n + cut.shape[0], x // n : x // n + cut.shape[1]] = cut
+        return Planar(data)
+    result = ground.copy()
+    for part, box, place in parts:
+        if isinstance(part, Image.Image) and box[0] < box[2] and box[1] < box[3]:
+            result.paste(part.crop(box), place)
+    return result
+
+
+def dissolve(before: Picture, after: Picture, progress: float) -> Picture:
     """Grain by grain."""
     threshold = progress * 255.0
     mask = _noise(before.size).point([255 if v < threshold else 0 for v in range(256)])
-    return Image.composite(after, before, mask)
+    return _chosen(after, before, mask)
 
 
 @lru_cache(maxsize=2)
@@ -48,32 +78,35 @@ def _noise(size: tuple[int, int]) -> Image.Image:
 def _wipe(dx: int, dy: int) -> Mix:
     """The next shot is uncovered by an edge that moves towards (dx, dy)."""
 
-    def mix(before: Image.Image, after: Image.Image, progress: float) -> Image.Image:
+    def mix(before: Picture, after: Picture, progress: float) -> Picture:
         width, height = before.size
-        x, y = round(width * progress), round(height * progress)
+        x, y = _even(width * progress), _even(height * progress)
         box = {
             (1, 0): (0, 0, x, height), (-1, 0): (width - x, 0, width, height),
             (0, 1): (0, 0, width, y), (0, -1): (0, height - y, width, height),
         }[dx, dy]
-        result = before.copy()
-        if box[0] < box[2] and box[1] < box[3]:
-            result.paste(after.crop(box), box)
-        return result
+        return _pasted(before, (after, box, box[:2]))
 
     return mix
+
+
+def _even(length: float) -> int:
+    """The nearest even number of pixels: colour has half as many."""
+    return 2 * round(length / 2)
 
 
 def _slide(dx: int, dy: int) -> Mix:
     """The next shot pushes the one before out, towards (dx, dy)."""
 
-    def mix(before: Image.Image, after: Image.Image, progress: float) -> Image.Image:
+    def mix(before: Picture, after: Picture, progress: float) -> Picture:
         width, height = before.size
         eased = 0.5 - 0.5 * math.cos(math.pi * progress)  # a push that starts and stops at once looks like a fault
-        x, y = round(width * eased) * dx, round(height * eased) * dy
-        result = Image.new("RGB", before.size)
-        result.paste(before, (x, y))
-        result.paste(after, (x - width * dx, y - height * dy))
-        return result
+        x, y = _even(width * eased) * dx, _even(height * eased) * dy
+        parts = []
+        for picture, left, top in ((before, x, y), (after, x - width * dx, y - height * dy)):
+            seen = max(0, -left), max(0, -top), min(width, width - left), min(height, height - top)
+            parts.append((picture, seen, (max(0, left), max(0, top))))
+        return _pasted(before, *parts)
 
     return mix
 
@@ -81,12 +114,12 @@ def _slide(dx: int, dy: int) -> Mix:
 def _circle(opens: bool) -> Mix:
     """An iris with a soft edge: opening on the next shot, or closing on the one before."""
 
-    def mix(before: Image.Image, after: Image.Image, progress: float) -> Image.Image:
+    def mix(before: Picture, after: Picture, progress: float) -> Picture:
         grown = progress if opens else 1.0 - progress
         edge = 12.0
         inside = [round(255 * min(1.0, max(0.0, (grown * (255 + edge) - v) / edge))) for v in range(256)]
         mask = _distance(before.size).point(inside)
-        return Image.composite(after, before, mask) if opens else Image.composite(before, after, mask)
+        return _chosen(after, before, mask) if opens else _chosen(before, after, mask)
 
     return mix
 
@@ -119,12 +152,12 @@ MIXES: dict[str, Mix] = {
 }
 
 
-def mix(kind: str, before: Image.Image, after: Image.Image, progress: float, color: str | None = None) -> Image.Image:
+def mix(kind: str, before: Picture, after: Picture, progress: float, color: str | None = None) -> Picture:
     """One frame of a transition.
 
     Args:
         kind: a key of `MIXES`.
-        before, after: RGB pictures of equal size.
+        before, after: pictures of equal, even size; when one of them is planar, so is what comes of them.
         progress: in (0, 1).
         color: what a dip goes through; black when None.
     """

@@ -18,6 +18,7 @@ from autoreel.clip import Frames, Sound
 from autoreel.errors import translate_os_error
 from autoreel.media.captions import Caption, CaptionTrack
 from autoreel.media.encoders import CODECS, encoder_for
+from autoreel.media.planar import Planar, as_frame
 from autoreel.media.sound import resample
 from autoreel.media.tracks import Reader, SoundStream
 
@@ -97,24 +98,39 @@ class ContainerSink:
         """Encode pictures, and the sound up to their end."""
         with self._writing():
             for picture in frames:
-                self._container.mux(self._video.encode(self._frame(picture)))
-                self._num_frames += 1
-            if self._sound is not None:
-                self._sound.write_until(self._num_frames / self._rate)
-            if self._captions is not None:
-                self._captions.write_until(self._num_frames / self._rate)
+                self._encode(self._frame(picture))
+            self._follow()
+
+    def write_planar(self, picture: Planar) -> None:
+        """Encode one picture that needs no conversion, and the sound up to its end."""
+        frame = as_frame(picture)
+        if self._encoder.pixel_format != frame.format.name:  # another order of the same bytes
+            frame = self._reformatter.reformat(frame, format=self._encoder.pixel_format, threads=1)
+        with self._writing():
+            self._encode(frame)
+            self._follow()
+
+    def _encode(self, frame: Any) -> None:
+        frame.pts, frame.time_base = self._num_frames, 1 / self._rate
+        self._container.mux(self._video.encode(frame))
+        self._num_frames += 1
+
+    def _follow(self) -> None:
+        """Sound and captions up to the end of the pictures."""
+        if self._sound is not None:
+            self._sound.write_until(self._num_frames / self._rate)
+        if self._captions is not None:
+            self._captions.write_until(self._num_frames / self._rate)
 
     def _frame(self, picture: NDArray[np.uint8]) -> Any:
         if self._pad != (0, 0):
             picture = np.pad(picture, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
         source = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        frame = self._reformatter.reformat(
+        return self._reformatter.reformat(
             source, format=self._encoder.pixel_format, threads=1,
             dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
         )  # fmt: skip
-        frame.pts, frame.time_base = self._num_frames, 1 / self._rate
-        return frame
 
     def finish(self) -> None:
         """Flush both encoders and write the index."""

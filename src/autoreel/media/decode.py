@@ -41,7 +41,7 @@ class FrameChunk:
     """Some pictures that follow each other.
 
     Args:
-        frames: uint8 (n, H, W, 3), sRGB.
+        frames: uint8 (n, H, W, 3), sRGB; planar ones (n, H * 3 / 2, W) as `planar.py` lays them out.
         pts_s: float64 (n,), the time of each in seconds from the file's start.
     """
 
@@ -58,6 +58,7 @@ def decode(
     start_s: float = 0.0,
     end_s: float | None = None,
     limits: Limits | None = None,
+    planar: bool = False,
 ) -> Iterator[FrameChunk]:
     """Decode a video (or one image) in the jail, in order of presentation, as it is meant to be seen.
 
@@ -72,6 +73,7 @@ def decode(
         rate: pictures per second of the result; None for the file's own times.
         start_s, end_s: only what is shown in [start_s, end_s), in seconds from the file's start.
         limits: what it may cost.
+        planar: give pictures in the layout of `planar.py`; needs a `size` of even sides.
 
     Returns:
         Chunks of 1 to 64 pictures; the whole is never in memory. Closing the iterator ends the child process.
@@ -82,7 +84,9 @@ def decode(
     """
     limits = limits or Limits()
     _check(size, rate, start_s, end_s, limits)
-    return _decode(path, size, fit, rate, start_s, end_s, limits, first_only=False)
+    if planar and (size is None or size[0] % 2 or size[1] % 2):
+        raise UsageError(f"size is {size}; planar pictures have even sides")
+    return _decode(path, size, fit, rate, start_s, end_s, limits, first_only=False, planar=planar)
 
 
 def _check(
@@ -100,20 +104,27 @@ def _check(
 
 def _decode(
     path: str | os.PathLike[str], size: tuple[int, int] | None, fit: Fit, rate: Fraction | None, start_s: float,
-    end_s: float | None, limits: Limits, first_only: bool,
+    end_s: float | None, limits: Limits, first_only: bool, planar: bool = False,
 ) -> Iterator[FrameChunk]:  # fmt: skip
     request: dict[str, Any] = {
         "size": size, "fit": fit, "rate": None if rate is None else Fraction(rate).as_integer_ratio(),
-        "start_s": start_s, "end_s": end_s, "first_only": first_only,
+        "start_s": start_s, "end_s": end_s, "first_only": first_only, "planar": planar,
     }  # fmt: skip
     num_frames = 0
     for found in jail.run(path, "pictures", request, limits, _slot_bytes(size, limits)):
-        if not isinstance(found, jail.Chunk) or found.array.ndim != 4:
+        if not isinstance(found, jail.Chunk) or found.array.ndim != 4 or not _is_asked_for(found.array, size, planar):
             raise MediaError(f"{jail.show(path)}: its decoder was taken over or broke down")
         num_frames += len(found.array)
         if num_frames > limits.max_frames:  # the child counts too; this does not trust it
             raise MediaError(f"{jail.show(path)}: more than {limits.max_frames} pictures")
-        yield FrameChunk(found.array, found.times_s)
+        yield FrameChunk(found.array[..., 0] if planar else found.array, found.times_s)
+
+
+def _is_asked_for(frames: NDArray[Any], size: tuple[int, int] | None, planar: bool) -> bool:
+    """Whether pictures have the shape that was asked for; the child is not trusted."""
+    if planar:
+        return size is not None and frames.shape[1:] == (size[0] * 3 // 2, size[1], 1)
+    return frames.shape[3] == 3 and (size is None or frames.shape[1:3] == size)
 
 
 def _slot_bytes(size: tuple[int, int] | None, limits: Limits) -> int:

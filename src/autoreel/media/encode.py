@@ -24,7 +24,8 @@ from autoreel.clip import Frames, Sound
 from autoreel.errors import UsageError
 from autoreel.media.captions import Caption
 from autoreel.media.containers import ContainerSink
-from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, Codec, Quality, factor_of
+from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, PIXEL_FORMAT, Codec, Quality, factor_of
+from autoreel.media.planar import Planar, to_rgb
 from autoreel.media.stills import GifSink, PngSink
 from autoreel.media.tracks import SoundStream
 from autoreel.runs import atomic_path
@@ -40,6 +41,9 @@ class Sink(Protocol):
 
     def write(self, frames: Frames) -> None:
         """Take pictures (n, H, W, 3)."""
+
+    def write_planar(self, picture: Planar) -> None:
+        """Take one that is laid out for encoders."""
 
     def finish(self) -> None:
         """Write what is left and close; the file is complete after this."""
@@ -94,6 +98,12 @@ class VideoWriter:
         self._sink: Sink | None = None
 
     @property
+    def takes_planar(self) -> bool:
+        """Whether planar pictures lose nothing here: the codec halves the colour anyway."""
+        known = CODECS.get(self._codec)
+        return known is not None and known.software.pixel_format == PIXEL_FORMAT and not any(s % 2 for s in self.size)
+
+    @property
     def duration_s(self) -> Fraction:
         """Length of what has been written so far."""
         return self.num_frames / self.rate
@@ -114,14 +124,20 @@ class VideoWriter:
             )
         return self
 
-    def write(self, frames: Frames) -> None:
+    def write(self, frames: Frames | Planar) -> None:
         """Add pictures.
 
         Args:
-            frames: uint8 (n, H, W, 3) of the writer's size, sRGB; or one picture (H, W, 3).
+            frames: uint8 (n, H, W, 3) of the writer's size, sRGB; or one picture (H, W, 3); or one that is planar.
         """
         if self._sink is None:
             raise UsageError("the writer is not open; use it in a with statement")
+        if isinstance(frames, Planar) and self.takes_planar and frames.size == (self.size[1], self.size[0]):
+            self._sink.write_planar(frames)
+            self.num_frames += 1
+            return
+        if isinstance(frames, Planar):
+            frames = to_rgb(frames)
         if frames.ndim == 3:
             frames = frames[None]
         if frames.dtype != np.uint8 or frames.shape[1:] != (*self.size, 3):

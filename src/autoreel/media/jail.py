@@ -77,7 +77,7 @@ class Chunk:
     """What a child handed over.
 
     Args:
-        array: uint8 (n, H, W, 3) pictures or float32 (n, channels) samples; a copy that nobody else can change.
+        array: uint8 (n, H, W, 3 or 1) pictures or float32 (n, channels) samples; a copy that nobody else can change.
         times_s: of each picture.
     """
 
@@ -269,7 +269,7 @@ class _Job:
             or type(slot) is not int
             or not 0 <= slot < _NUM_SLOTS
             or math.prod(shape) * (1 if pictures else 4) > self._slot_bytes
-            or (pictures and (shape[3] != 3 or len(times) != shape[0]))
+            or (pictures and (shape[3] not in (1, 3) or len(times) != shape[0]))
             or not all(type(t) is float and math.isfinite(t) for t in times)
         ):
             raise MediaError("its decoder was taken over or broke down")

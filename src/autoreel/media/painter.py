@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoreel.errors import MediaError
-from autoreel.media import colour, reader
+from autoreel.media import colour, planar, reader
 from autoreel.media.decoded import Timed
-from autoreel.media.geometry import Fit, Plan, display_size, plan
+from autoreel.media.geometry import Fit, Orientation, Plan, display_size, plan
 from autoreel.media.limits import Limits
 
 _ALPHA_FORMATS = ("rgba", "bgra", "argb", "abgr", "gbrap", "yuva", "ya8", "ya16", "pal8", "ayuv", "vuya")
@@ -76,16 +76,27 @@ def _graph(frame: Any, filters: list[tuple[str, str]]) -> av.filter.Graph:
 
 
 class Painter:
-    """Decoded frames to uint8 sRGB of one size; asked twice for the same frame it answers from memory."""
+    """Decoded frames to uint8 sRGB of one size; asked twice for the same frame it answers from memory.
 
-    def __init__(self, aspect: Fraction, size: tuple[int, int] | None, fit: Fit, limits: Limits) -> None:
-        self._aspect, self._fit, self._limits = aspect, fit, limits
+    Args:
+        aspect: a pixel's width over its height.
+        size: (height, width) of the result; None for that of the first frame as shown.
+        fit: how frames are fitted into it.
+        limits: on pixels.
+        is_planar: give them as `planar.py` lays them out; the size is even then.
+    """
+
+    def __init__(
+        self, aspect: Fraction, size: tuple[int, int] | None, fit: Fit, limits: Limits, is_planar: bool = False
+    ) -> None:
+        self._aspect, self._fit, self._limits, self._is_planar = aspect, fit, limits, is_planar
         self._size = size
         self._graph: tuple[tuple[Any, ...], av.filter.Graph, Plan] | None = None
+        self._is_direct = False
         self._last: tuple[Any, NDArray[np.uint8]] | None = None
 
     def paint(self, frame: Any) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3); the same array when the frame is the same."""
+        """uint8 (H, W, 3), or planar (H * 3 / 2, W, 1); the same array when the frame is the same."""
         if self._last is None or self._last[0] is not frame:
             self._last = (frame, self._painted(frame))
         return self._last[1]
@@ -100,16 +111,26 @@ class Painter:
                 if self._size[0] * self._size[1] > self._limits.max_pixels:
                     raise MediaError(f"its pictures are shown at {self._size[1]}x{self._size[0]}; that is too large")
             layout = plan(frame.height, frame.width, self._aspect, turn, self._size, self._fit)
-            self._graph = (key, _graph(frame, _painting(frame, layout, wide)), layout)
+            self._is_direct = self._is_planar and _stays_planar(frame, layout, wide)
+            self._graph = (key, _graph(frame, _painting(frame, layout, wide, self._is_direct)), layout)
         _, graph, layout = self._graph
         graph.vpush(frame)
         scaled: Any = graph.vpull().to_ndarray()
+        if self._is_direct:
+            return np.asarray(scaled, np.uint8)[..., None]
         if wide:
             scaled = colour.to_standard(scaled, frame.color_trc, frame.color_primaries)
-        return layout.finish(scaled)
+        finished = layout.finish(scaled)
+        return planar.from_rgb(finished).data[..., None] if self._is_planar else finished
 
 
-def _painting(frame: Any, layout: Plan, wide: bool) -> list[tuple[str, str]]:
+def _stays_planar(frame: Any, layout: Plan, wide: bool) -> bool:
+    """Whether a frame needs no red, green and blue on its way: it lies as coded, fills the size and has no alpha."""
+    is_yuv = frame.format.name.startswith(_YUV_FORMATS) and not frame.format.name.startswith(_ALPHA_FORMATS)
+    return is_yuv and not wide and layout.orientation == Orientation() and layout.scaled == layout.canvas
+
+
+def _painting(frame: Any, layout: Plan, wide: bool, is_direct: bool = False) -> list[tuple[str, str]]:
     top, left, height, width = layout.crop
     filters: list[tuple[str, str]] = []
     if (top, left, height, width) != (0, 0, frame.height, frame.width):
@@ -124,12 +145,17 @@ def _painting(frame: Any, layout: Plan, wide: bool) -> list[tuple[str, str]]:
         filters.append(("scale", f"w=iw:h=ih{source}:out_range=full:flags=accurate_rnd"))
         filters += [("format", "pix_fmts=gbrap"), ("premultiply", "inplace=1")]
         source = ""
+    if is_direct and name == "yuv420p" and matrix == "bt709" and not full and layout.scaled == (height, width):
+        return filters or [("null", "")]  # it is what is asked for
     shrinks = layout.scaled[0] <= height and layout.scaled[1] <= width
     how = "area" if shrinks else "bicubic"
     filters.append((
         "scale",
-        f"w={layout.scaled[1]}:h={layout.scaled[0]}{source}:out_range=full:"
+        f"w={layout.scaled[1]}:h={layout.scaled[0]}{source}:"
+        f"{'out_color_matrix=bt709:out_range=limited' if is_direct else 'out_range=full'}:"
         f"flags={how}+accurate_rnd+full_chroma_int+full_chroma_inp",
     ))  # fmt: skip
+    if is_direct:
+        return [*filters, ("format", "pix_fmts=yuv420p")]
     filters.append(("format", "pix_fmts=rgb48le" if wide else "pix_fmts=rgb24"))
     return filters

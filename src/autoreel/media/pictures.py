@@ -32,6 +32,7 @@ class PictureRequest:
         rate: constant pictures per second, or None for the file's own times.
         start_s, end_s: only pictures in [start_s, end_s).
         first_only: end after one picture.
+        planar: uint8 (H * 3 / 2, W, 1) as `planar.py` lays it out, instead of (H, W, 3).
     """
 
     size: tuple[int, int] | None = None
@@ -40,6 +41,7 @@ class PictureRequest:
     start_s: float = 0.0
     end_s: float | None = None
     first_only: bool = False
+    planar: bool = False
 
 
 def read_pictures(
@@ -53,7 +55,7 @@ def read_pictures(
         limits: what it may cost.
 
     Returns:
-        (time in seconds from the file's start, uint8 (H, W, 3)) in order.
+        (time in seconds from the file's start, uint8 (H, W, 3), or as the request says) in order.
 
     Raises:
         MediaError: at the place where it is damaged, not allowed, or over a limit.
@@ -63,7 +65,7 @@ def read_pictures(
         reader.restrict(stream, limits)
         timed = decoded(container, stream, limits, log, request.start_s, request.end_s)
         frames = Deinterlacer().run(_span(timed, request))
-        painter = Painter(reader.pixel_aspect(stream), request.size, request.fit, limits)
+        painter = Painter(reader.pixel_aspect(stream), request.size, request.fit, limits, request.planar)
         count = 0
         for time_s, frame in _resampled(frames, request.rate, limits):
             count += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from autoreel.errors import MediaError, UsageError
 from autoreel.media import jail
+from autoreel.media.layers import TitleLayer
 from autoreel.media.limits import Limits
 
 Load = Callable[[int], ImageFont.FreeTypeFont]  # a font, at a size in pixels
@@ -41,22 +41,6 @@ PLACES = ("upper", "center", "lower")
 MAX_LETTERS = 4000  # that a request to the jail has room for, whatever they are
 LIMITS = Limits(wall_s=60.0, cpu_s=60)
 _MISSING = "\U0010fffe"  # a noncharacter: every font shows its box for it
-
-
-@dataclass(frozen=True)
-class TitleLayer:
-    """A title as it is laid over a picture.
-
-    Args:
-        image: RGBA, only as large as the text and its shadow.
-        left, top: where it lies in the picture, pixels.
-        text_box: left, top, right and bottom of the letters themselves.
-    """
-
-    image: Image.Image
-    left: int
-    top: int
-    text_box: tuple[int, int, int, int]
 
 
 def render_title(
@@ -191,16 +175,6 @@ def lacking(load: Load, text: str) -> list[str]:
     box = bytes(face.getmask(_MISSING))
     letters = sorted({c for c in text if unicodedata.category(c)[0] in "LNPS"})
     return [c for c in letters if bytes(face.getmask(c)) == box]
-
-
-def overlay(picture: Image.Image, layer: TitleLayer, opacity: float = 1.0) -> Image.Image:
-    """The picture with a title over it; `opacity` in [0, 1] fades it. The picture given is not changed."""
-    mask = layer.image.getchannel("A")
-    if opacity < 1.0:
-        mask = mask.point([round(v * max(0.0, opacity)) for v in range(256)])
-    result = picture.copy()
-    result.paste(layer.image.convert("RGB"), (layer.left, layer.top), mask)
-    return result
 
 
 def _loader(font: Path | str) -> Callable[[int], ImageFont.FreeTypeFont]:

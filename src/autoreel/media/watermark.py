@@ -25,6 +25,7 @@ from PIL import Image
 
 from autoreel.clip import Frames
 from autoreel.errors import UsageError
+from autoreel.media.planar import BLACK, WHITE, Planar, planes_of
 
 VERSION = 1
 GRID = 64  # the pattern's own pixels, on a picture of any size
@@ -114,6 +115,7 @@ class Watermark:
         self._change: Frames = np.zeros(0, np.uint8)
         self._floor: Frames = self._change
         self._ceiling: Frames = self._change
+        self._is_luma = False  # what `_change` is for
 
     def mark(self, picture: Frames, number: int) -> Frames:
         """One picture with the mark.
@@ -125,35 +127,57 @@ class Watermark:
         Returns:
             uint8 (H, W, 3), 42 dB or more from what was given.
         """
+        few = self._few(picture)
+        self._adapt(number, few.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32), is_luma=False)
+        return self._added(picture)
+
+    def mark_planar(self, picture: Planar, number: int) -> Planar:
+        """`mark`, for a picture in the layout of encoders: as much light is added to its luma, and no colour."""
+        luma = picture.planes()[0]
+        light = (self._few(luma).astype(np.float32) - BLACK) * np.float32(255 / (WHITE - BLACK))
+        self._adapt(number, light, is_luma=True)
+        data = picture.data.copy()
+        planes_of(data)[0][...] = self._added(luma)
+        return Planar(data)
+
+    def _few(self, picture: Frames) -> Frames:
+        """Some of its pixels, on about the pattern's own grid."""
+        down, across = self._steps
+        return picture[down // 2 :: down, across // 2 :: across]
+
+    def _adapt(self, number: int, light: NDArray[np.float32], is_luma: bool) -> None:
+        """Choose the pattern of a moment, and fit it to the picture again where the light has changed."""
         at = Fraction(number) / self._rate
         second = math.floor(at)
         step = math.floor((at - second) * _PHASES)
         phase = (second, step if _nearness(step) < _BLEND else _PHASES // 2)
-        light = self._seen(picture)
         parts = np.asarray(Image.fromarray(light).resize((_PARTS, _PARTS), Image.Resampling.BOX))
-        if phase != self._phase or _drift(self._parts, parts) > _DRIFT:
-            self._phase, self._parts = phase, parts
+        if phase != self._phase or is_luma is not self._is_luma or _drift(self._parts, parts) > _DRIFT:
+            self._phase, self._parts, self._is_luma = phase, parts, is_luma
             self._fit(phase, light)
-        marked: Frames = np.minimum(picture, self._ceiling)
+
+    def _added(self, levels: Frames) -> Frames:
+        marked: Frames = np.minimum(levels, self._ceiling)
         np.maximum(marked, self._floor, out=marked)
         marked += self._change  # in bytes, where -1 is 255; nothing passes the ends of the scale now
         return marked
-
-    def _seen(self, picture: Frames) -> NDArray[np.float32]:
-        """The light of a picture, on about the pattern's own grid."""
-        down, across = self._steps
-        few = picture[down // 2 :: down, across // 2 :: across].astype(np.float32)
-        light: NDArray[np.float32] = few @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-        return light
 
     def _fit(self, phase: tuple[int, int], light: NDArray[np.float32]) -> None:
         """What is added to each pixel from now on."""
         strength = _resized(visibility(light, self._amplitude), (GRID, GRID))
         change = _resized(self._pattern(*phase) * strength, self._size)
+        if self._is_luma:
+            change = change * np.float32((WHITE - BLACK) / 255)
         whole = np.rint(change + self._dither).astype(np.int8)
+        if self._is_luma:
+            self._keep(whole)
+            return
         signed = np.empty((*self._size, 3), np.int8)
         for colour in range(3):  # several times as fast as one assignment to all
             signed[..., colour] = whole
+        self._keep(signed)
+
+    def _keep(self, signed: NDArray[np.int8]) -> None:
         self._change = signed.view(np.uint8)
         self._floor = np.maximum(-signed, 0).view(np.uint8)
         self._ceiling = np.bitwise_not(np.maximum(signed, 0).view(np.uint8))  # 255 less it
