@@ -34,6 +34,13 @@ Verb = Literal[
 TransitionKind = Literal[
     "cut", "fade", "dip", "dissolve", "wipe-left", "wipe-right", "wipe-up", "wipe-down",
     "slide-left", "slide-right", "slide-up", "slide-down", "circle-open", "circle-close", "morph", "between",
+    "wipe-top-left", "wipe-top-right", "wipe-bottom-left", "wipe-bottom-right", "diagonal-top-left",
+    "diagonal-top-right", "diagonal-bottom-left", "diagonal-bottom-right", "smooth-left", "smooth-right", "smooth-up",
+    "smooth-down", "cover-left", "cover-right", "cover-up", "cover-down", "reveal-left", "reveal-right", "reveal-up",
+    "reveal-down", "slice-left", "slice-right", "slice-up", "slice-down", "wind-left", "wind-right", "wind-up",
+    "wind-down", "vertical-open", "vertical-close", "horizontal-open", "horizontal-close", "circle-crop",
+    "rectangle-crop", "radial", "zoom-in", "squeeze-horizontal", "squeeze-vertical", "pixelize", "blur", "distance",
+    "fade-black", "fade-white", "fade-grays", "fade-fast", "fade-slow",
 ]
 
 

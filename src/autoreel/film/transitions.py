@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from PIL import Image
 
-from autoreel.media.planar import Picture, Planar, as_planar, blended, composed, plain, planes_of
+from autoreel.film.crossed import CROSSINGS, cross
+from autoreel.media.planar import Picture, Planar, as_planar, as_rgb, blended, composed, plain, planes_of
 
 # Of two pictures in one layout; progress in (0, 1): 0 is all `before`, 1 is all `after`.
 Mix = Callable[[Picture, Picture, float], Picture]
@@ -135,6 +136,11 @@ def _distance(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray((distance * (255.0 / max(1.0, float(distance.max())))).astype(np.uint8))
 
 
+def _crossed(kind: str) -> Mix:
+    """One of FFmpeg's; it knows no halved colour."""
+    return lambda before, after, progress: cross(kind, as_rgb(before), as_rgb(after), progress)
+
+
 MIXES: dict[str, Mix] = {
     "fade": fade,
     "dip": dip,
@@ -149,6 +155,7 @@ MIXES: dict[str, Mix] = {
     "slide-down": _slide(0, 1),
     "circle-open": _circle(True),
     "circle-close": _circle(False),
+    **{kind: _crossed(kind) for kind in CROSSINGS},
 }
 
 
@@ -157,7 +164,7 @@ def mix(kind: str, before: Picture, after: Picture, progress: float, color: str 
 
     Args:
         kind: a key of `MIXES`.
-        before, after: pictures of equal, even size; when one of them is planar, so is what comes of them.
+        before, after: pictures of equal, even size; what comes is planar where one of them is and the kind can.
         progress: in (0, 1).
         color: what a dip goes through; black when None.
     """
