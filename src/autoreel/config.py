@@ -98,15 +98,16 @@ class ObjectiveConfig(Strict):
     reconstruction: Literal["l1", "l2", "charbonnier"] = "charbonnier"
     difference_weight: Annotated[float, Field(ge=0)] = 0.5
     wavelet_weight: Annotated[float, Field(ge=0)] = 0.0
+    contrast_weight: Annotated[float, Field(ge=0)] = 0.5  # of the term that wants edges as strong as the original's
     lpips_weight: Annotated[float, Field(ge=0)] = 0.0
     lpips_network: Literal["vgg", "alex"] = "vgg"
     lpips_weights: Path | None = None  # a safetensors file of one's own: none is shipped or downloaded
     kl_weight: Annotated[float, Field(ge=0)] = 2e-5  # per latent element
     adversary: Literal["relativistic", "hinge"] = "relativistic"
-    adversarial_weight: Annotated[float, Field(ge=0)] = 2.0  # share of the reconstruction's gradient norm
+    adversarial_weight: Annotated[float, Field(ge=0)] = 0.5  # share of the reconstruction's gradient norm
     feature_weight: Annotated[float, Field(ge=0)] = 1.0
-    r1_weight: Annotated[float, Field(ge=0)] = 0.01
-    r2_weight: Annotated[float, Field(ge=0)] = 0.01
+    r1_weight: Annotated[float, Field(ge=0)] = 0.1
+    r2_weight: Annotated[float, Field(ge=0)] = 0.1
     r1_every: Annotated[int, Field(ge=1)] = 1  # updates of the discriminator from one penalty, R1 and R2, to the next
     lecam_weight: Annotated[float, Field(ge=0)] = 0.0
     equivariance: Literal["scale", "scale-rotation"] = "scale"

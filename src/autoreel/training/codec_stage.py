@@ -7,7 +7,8 @@
              vae-gan      reconstruction, KL         reconstruction, adversary and its features
              gan          adversary, from the first step on: footage against decoded N(0, I)
 
-Reconstruction is the pixels' error and, by their weights, that of frame differences, wavelet bands and LPIPS features.
+Reconstruction is the pixels' error and, by their weights, that of frame differences, of the strength of edges, wavelet
+bands and LPIPS features.
 
 In the second part the encoder stands still, so that the latents stay what they are (FAR 2025, VidTok 2024): with it the
 mean block of the linear path, which encoder and decoder share. The adversary's gradient is scaled to a share of the
@@ -37,7 +38,7 @@ from autoreel.runs import RunFolder
 from autoreel.training.adversary import Adversary
 from autoreel.training.augment import augment, changed_alike, smaller_or_turned
 from autoreel.training.linear_fit import fit_linear_path
-from autoreel.training.objectives import RECONSTRUCTIONS, balance, frame_difference, wavelet
+from autoreel.training.objectives import RECONSTRUCTIONS, balance, contrast, frame_difference, wavelet
 from autoreel.training.previews import write_clip, write_pairs, write_rows
 from autoreel.training.stage import (
     Export,
@@ -59,6 +60,7 @@ MAX_CODEC_NORM = 0.1  # two to five times the usual: one odd clip must not fill 
 STATISTICS_WINDOWS = 64  # from which the latents' mean and deviation are computed
 VALIDATION_WINDOWS = 16
 PREVIEW_CLIPS = 4
+PAINTED_GRID = 2  # pixels; the decoder's last step is a pixel shuffle
 RAMP = 0.2  # share of the second part in which the adversary's weight grows
 
 
@@ -253,6 +255,8 @@ class CodecStage:
             loss = loss + objective.difference_weight * frame_difference(error, term)
         if objective.wavelet_weight:
             loss = loss + objective.wavelet_weight * wavelet(error, term)
+        if objective.contrast_weight and min(video.shape[-2:]) > PAINTED_GRID:
+            loss = loss + objective.contrast_weight * contrast(made, video, PAINTED_GRID)
         if self.perceptual is not None:
             with autocast(self.device, self.dtype):
                 loss = loss + objective.lpips_weight * self.perceptual(made, video)

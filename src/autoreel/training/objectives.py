@@ -89,13 +89,22 @@ def contrast(made: Tensor, original: Tensor, grid: int, side: int = 8) -> Tensor
     Returns:
         Mean absolute difference of the parts' root mean square differences of neighbouring pixels, across and down.
     """
-    smooth = [F.avg_pool3d(video, (1, grid, grid), stride=1) for video in (made, original)]
+    smooth = [_mean_of_neighbours(_mean_of_neighbours(video, -1, grid), -2, grid) for video in (made, original)]
     found = []
     for dim in (-1, -2):
         energies = [F.avg_pool2d(video.diff(dim=dim).square().mean(1), side, ceil_mode=True) for video in smooth]
         strengths = [(energy + GRAIN**2).sqrt() for energy in energies]
         found.append((strengths[0] - strengths[1]).abs().mean())
     return torch.stack(found).mean()
+
+
+def _mean_of_neighbours(video: Tensor, dim: int, count: int) -> Tensor:
+    """Moving average; a sum of slices trains faster on CPUs than average pooling."""
+    length = video.shape[dim] - count + 1
+    total = video.narrow(dim, 0, length)
+    for start in range(1, count):
+        total = total + video.narrow(dim, start, length)
+    return total / count
 
 
 def relativistic(ahead: Tensor, behind: Tensor) -> Tensor:
