@@ -41,6 +41,7 @@ FIELDS_OF_VERB: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "still": (("source",), ("in_s",)),
     "card": ((), ("color",)),
 }
+MOST_NAMES = 20  # that a message lists
 _OWN_FIELDS = (
     "label", "seed", "source", "in_s", "out_s", "to", "to_in_s", "strength", "way_s", "factor", "color", "volume_db",
 )  # fmt: skip
@@ -179,15 +180,23 @@ def _problem_of_field(item: Any) -> str:
     if kind == "union_tag_invalid":
         tag = str(item["ctx"]["tag"])
         return f"{place}unknown effect '{tag}'{nearest(tag, dict(EFFECTS))}"
-    if kind == "literal_error" and isinstance(given, str):
+    if kind == "literal_error":
         known = [word.strip("'") for word in item["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        return f"{place}'{key}' is '{_short(given)}'{nearest(given, known)}"
+        meant = nearest(given, known) if isinstance(given, str) else ""
+        if "did you mean" not in meant:
+            more = f" and {len(known) - MOST_NAMES} more, see docs/storyboard.md" if len(known) > MOST_NAMES else ""
+            meant = f"; known: {', '.join(known[:MOST_NAMES])}{more}"
+        return f"{place}'{key}' is {_quoted(given)}{meant}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{place}'{key}' is {_short(given)}; it must be a table" if key else f"{place}must be a table"
     if kind == "tuple_type":
         return f"{place}'{key}' is {_short(given)}; it must be a list"
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{place}'{key}' is {_short(given)}: {message[:1].lower()}{message[1:]}"
+
+
+def _quoted(given: Any) -> str:
+    return f"'{_short(given)}'" if isinstance(given, str) else _short(given)
 
 
 def _short(given: Any) -> str:
