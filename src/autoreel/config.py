@@ -259,8 +259,8 @@ PRESETS: dict[str, Config] = {
 FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
     "gan": {
         "discriminator": {"groups": 2, "augment": True},
-        "objective": {"adversarial_weight": 1.0},
-        "training": {"codec_rate": 1e-3},
+        "objective": {"adversarial_weight": 1.0, "r1_weight": 1.0, "r2_weight": 1.0},
+        "training": {"codec_rate": 2e-3, "discriminator_rate": 5e-4},
     },
 }
 
