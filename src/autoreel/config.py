@@ -133,6 +133,7 @@ class PriorConfig(Strict):
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     clean_context_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    own_context_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the training, its end: context is its own
     context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     guidance: Annotated[float, Field(ge=0, le=20)] = 1.5
     steps: Annotated[int, Field(ge=1, le=1000)] = 4

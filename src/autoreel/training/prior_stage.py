@@ -6,6 +6,9 @@ What a window looks like (each kind has its share in the config), by noise level
     equal            .6 .6 .6 .6 .6 .6    else the network copies a near-clean neighbour on still footage
     clean context     0  0  0 .7 .2 .9    lightly noised, as in a rollout
     known future      0  0 [8: 0] .7 .2   the end of the window moved forward in the sequence
+
+In the last `own_context_share` of the training half of the windows have clean context, and it is what the network makes
+of footage (training/own_context.py).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder, StageState
 from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents
+from autoreel.training.own_context import own_context
 from autoreel.training.previews import write_clip, write_rows
 from autoreel.training.stage import (
     Export,
@@ -53,6 +57,7 @@ VALIDATION_WINDOWS = 32
 VALIDATION_LEVELS = (0.3, 0.6, 0.9)
 PREVIEW_LABELS = 8
 STYLE_COLUMNS = 8
+OWN_CONTEXT_WINDOWS = 0.5  # of the windows in the part of the training that shows the network what it makes
 
 
 class PriorStage:
@@ -149,11 +154,16 @@ class PriorStage:
         generator = step_generator(self.seed, self.name, step)
         latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
         labels = torch.where(torch.rand(len(labels), generator=generator) < config.label_dropout, NO_LABEL, labels)
-        levels, order, counted = draw_levels(generator, len(labels), config, self.shift)
+        own = progress > 1 - config.own_context_share
+        kinds = config.model_copy(update={"clean_context_share": OWN_CONTEXT_WINDOWS}) if own else config
+        levels, order, counted = draw_levels(generator, len(labels), kinds, self.shift)
         latents, times = reorder(latents, times, order)
         noise = torch.randn(latents.shape, generator=generator)
-        error = self._errors(self.prior, latents, levels, times, labels, noise)
-        counted = counted.to(self.device)
+        latents, levels, times, labels, noise, counted = (
+            x.to(self.device) for x in (latents, levels, times, labels, noise, counted)
+        )  # fmt: skip
+        seen = self._own_context(latents, times, labels, ~counted, generator) if own else latents
+        error = self._errors(self.prior, seen, levels, times, labels, noise, latents)
         loss = (error * counted).sum() / counted.sum()
         value, norm = descend(
             loss, "the prior", self.prior.parameters(), self._optimizers.values(), MAX_GRADIENT_NORM
@@ -200,17 +210,29 @@ class PriorStage:
         tensors = {name: tensor.detach().clone() for name, tensor in self.averaged.state_dict().items()}
         return Export(tensors, {"stage": self.name})
 
+    def _own_context(
+        self, latents: Tensor, times: Tensor, labels: Tensor, context: Tensor, generator: torch.Generator
+    ) -> Tensor:  # fmt: skip
+        config = self.config.prior
+        with autocast(self.device, self.dtype):
+            return own_context(
+                self.averaged, latents, times, labels, context, generator,
+                guidance=config.guidance, guided_above=Sampling.guided_above,
+            )  # fmt: skip
+
     def _errors(
-        self, prior: Prior, latents: Tensor, levels: Tensor, times: Tensor, labels: Tensor, noise: Tensor
-    ) -> Tensor:
-        """Mean squared error of the velocity, (B, T)."""
+        self, prior: Prior, latents: Tensor, levels: Tensor, times: Tensor, labels: Tensor, noise: Tensor,
+        wanted: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Mean squared error of the velocity, (B, T); `wanted` are the latents to be found where others are seen."""
         latents, levels, times, labels, noise = (
             x.to(self.device) for x in (latents, levels, times, labels, noise)
         )  # fmt: skip
         t = levels[:, None, :, None, None]
         with autocast(self.device, self.dtype):
             velocity = prior((1 - t) * latents + t * noise, levels, times, labels)
-        error: Tensor = (velocity.float() - (noise - latents)).square().mean((1, 3, 4))
+        wanted = latents if wanted is None else wanted
+        error: Tensor = (velocity.float() - (noise - wanted)).square().mean((1, 3, 4))
         return error
 
 

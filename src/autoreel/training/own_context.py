@@ -1,0 +1,66 @@
+"""Context as the network would have made it: what a rollout sees, and training on footage alone never shows.
+
+    footage       x0  x1  x2  x3  x4     x5
+    half noised   x0  ~1  ~2  ~3  ~4            every window to a level of its own
+    painted       x0  y1  y2  y3  y4            by the averaged network, in a few steps, as a rollout does it
+    learned       x0  y1  y2  y3  y4  -> x5     the next frame of the footage, not of what was painted
+
+What is painted from half-noised footage has the network's own faults - a contrast, a colour, a softness - and is still
+in step with the footage, so that its true next frame can be asked for: faults are taken back instead of carried on. In
+the manner of scheduled sampling (Bengio et al. 2015); Self Forcing (Huang et al. 2025) needs whole rollouts and a
+critic. The frame at time 0 stays as it is: a rollout keeps it in view, to measure the others by.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from autoreel.generation.timeline import NO_LABEL
+from autoreel.models.prior import Prior
+
+LOWEST, HIGHEST = 0.2, 0.8  # levels to which footage is noised; above, what is painted is no longer in step with it
+STEPS = 2
+MOST = 1.5  # faults are shown up to this many times as large: in a rollout they have added up
+
+
+@torch.no_grad()
+def own_context(
+    prior: Prior, latents: Tensor, times: Tensor, labels: Tensor, context: Tensor, generator: torch.Generator,
+    *, guidance: float, guided_above: float,
+) -> Tensor:  # fmt: skip
+    """Windows whose context is painted by the network itself.
+
+    Args:
+        prior: the averaged network.
+        latents: normalised, (B, C, T, h, w), in the order of the sequence, on the network's device.
+        times: (B, T).
+        labels: int64 (B,).
+        context: bool (B, T), which frames are only seen; the others stay as they are.
+        generator: of the step, on the CPU.
+        guidance: of sampling.
+        guided_above: levels above which there is guidance.
+
+    Returns:
+        Latents of the same shape.
+    """
+    batch, frames = context.shape
+    start = LOWEST + (HIGHEST - LOWEST) * torch.rand(batch, 1, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    amount = MOST * torch.rand(batch, 1, generator=generator)
+
+    def everywhere(values: Tensor) -> Tensor:
+        return values.to(latents)[:, None, :, None, None]
+
+    x = (1 - everywhere(start)) * latents + everywhere(start) * noise
+    for here, there in itertools.pairwise(1 - torch.arange(STEPS + 1) / STEPS):
+        level = (start * here).expand(-1, frames)
+        velocity = prior(x, level.to(latents), times, labels).float()
+        if guidance != 1 and bool((level > guided_above).any()):
+            free = prior(x, level.to(latents), times, torch.full_like(labels, NO_LABEL)).float()
+            velocity = torch.where(everywhere(level > guided_above) > 0, free + guidance * (velocity - free), velocity)
+        x = x + everywhere(start * (there - here)) * velocity
+    touched = context.to(times.device) & (times > 0)
+    return torch.where(touched[:, None, :, None, None], latents + everywhere(amount) * (x - latents), latents)
