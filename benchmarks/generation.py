@@ -3,8 +3,9 @@
     python benchmarks/generation.py FOOTAGE --out FOLDER [--budget 20m] [--clips 256] [--parts quality,speed,sheets]
 
 The footage is prepared once, with its labels. Three runs are trained with one budget each, unless FOLDER holds them:
-`ours` (vae-gan and prior) and, for the quality, `vae` (sampled from N(0, I)) and `gan`. The fourth peer learns nothing: it patches clips
-together from pieces of training clips. Clips of 33 frames are seen as windows of 16 by an encoder of this footage.
+`ours` (vae-gan and prior) and, for the quality, `vae` (sampled from N(0, I)) and `gan`. The fourth peer learns nothing:
+it patches clips together from pieces of training clips. Clips of 33 frames are seen as windows of 16 by an encoder of
+this footage.
 
 quality   accuracy of a classifier of real clips, beside its accuracy on held-out real ones; memorised share; coverage;
           sharpness; Frechet and kernel distances, with the floor (held-out against held-out) and the counts
