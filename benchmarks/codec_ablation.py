@@ -53,11 +53,14 @@ ROWS: dict[str, tuple[str, Parts]] = {
     "two groups together": ("discriminator", {"discriminator": {"groups": 2}}),
     "hinge": ("adversary", {"objective": {"adversary": "hinge"}}),
     "LeCAM": ("adversary", {"objective": {"lecam_weight": 0.005}}),
+    "adversary 2": ("adversary", {"objective": {"adversarial_weight": 2.0}}),
     "no features": ("adversary", {"objective": {"feature_weight": 0.0}}),
     "penalty every 8": ("adversary", {"objective": {"r1_every": 8}}),
     "l1": ("reconstruction", {"objective": {"reconstruction": "l1"}}),
     "l2": ("reconstruction", {"objective": {"reconstruction": "l2"}}),
     "no frame difference": ("reconstruction", {"objective": {"difference_weight": 0.0}}),
+    "no contrast": ("reconstruction", {"objective": {"contrast_weight": 0.0}}),
+    "contrast 1": ("reconstruction", {"objective": {"contrast_weight": 1.0}}),
     "wavelet 0.5": ("reconstruction", {"objective": {"wavelet_weight": 0.5}}),
     "KL 0": ("latents", {"objective": {"kl_weight": 0.0}}),
     "KL 1e-3": ("latents", {"objective": {"kl_weight": 1e-3}}),
@@ -115,14 +118,15 @@ def table(results: Mapping[str, Mapping[str, Any]], store: FootageStore, given: 
         f"`{given.store.name}` at {store.size[1]}x{store.size[0]} px, measured on {windows} windows that were not "
         f"trained on ({store.how_split}); {hardware()}; commit {commit}.",
         "",
-        "| what | changes | parameters | steps | PSNR dB | SSIM | temporal PSNR dB | prior, first | prior, next |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| what | changes | parameters | steps | PSNR dB | SSIM | PSNR of changes | sharpness | prior, first | next |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for name, row in results.items():
         figures = [
             f"{row[key]:.{digits}f}" if key in row else "-"
             for key, digits in (
-                ("psnr_db", 2), ("ssim", 4), ("temporal_psnr_db", 2), ("flow_first", 4), ("flow_next", 4),
+                ("psnr_db", 2), ("ssim", 4), ("temporal_psnr_db", 2), ("sharpness_kept", 3),
+                ("flow_first", 4), ("flow_next", 4),
             )
         ]  # fmt: skip
         size = f"{row['parameters'] / 1e6:.1f} M"

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from codec_ablation import ROWS
 from codec_quality import hardware
 from codec_speed import best_dense_flops, in_own_process, training_efficiency
 from peer_models import PUBLISHED, WIDTHS, Layout
 from peer_training import reached_after, train_ours, train_peer
 
-from autoreel.config import PRESETS, Config, DataConfig, from_mapping
+from autoreel.config import PRESETS, Config, DataConfig, from_mapping, with_parts
 from autoreel.data.prepare import prepare
 from autoreel.data.store import FootageStore
 from autoreel.durations import parse_duration_s
@@ -117,29 +118,12 @@ def starter(bench: Bench) -> Iterator[dict[str, Any]]:
 
 
 def ablation(bench: Bench) -> Iterator[dict[str, Any]]:
-    """One thing changed at a time, at the same budget, on one footage."""
-    base = PRESETS["tiny"].model_dump()
-    changes: dict[str, dict[str, dict[str, Any]]] = {
-        "default": {},
-        "family ae": {"codec": {"family": "ae"}},
-        "family vae": {"codec": {"family": "vae"}},
-        "backbone transformer": {"codec": {"backbone": "transformer"}},
-        "discriminator fc": {"discriminator": {"kind": "fc"}},
-        "discriminator sees the original": {"discriminator": {"sees_original": True}},
-        "l1": {"objective": {"reconstruction": "l1"}},
-        "l2": {"objective": {"reconstruction": "l2"}},
-        "no frame difference": {"objective": {"difference_weight": 0.0}},
-        "wavelet": {"objective": {"wavelet_weight": 0.5}},
-        "no features": {"objective": {"feature_weight": 0.0}},
-        "1x8x8": {"codec": {"temporal_stride": 1}},
-        "4 channels": {"codec": {"latent_channels": 4}},
-        "16 channels": {"codec": {"latent_channels": 16}},
-        "32 channels": {"codec": {"latent_channels": 32}},
-    }
+    """One thing changed at a time, at the same budget, on one footage (codec_ablation.py adds a prior)."""
     store = bench.store("actions_lab", ("actions_lab",), 64)
-    for what, change in changes.items():
-        config = from_mapping(Config, {**base, **{key: {**base[key], **part} for key, part in change.items()}}, what)
-        yield {"change": what, **asdict(train_ours(config, store, bench.budget_s))}
+    for what, (_, change) in ROWS.items():
+        config = with_parts(PRESETS["tiny"], change, what)
+        if config.codec.family != "gan":  # it rebuilds nothing
+            yield {"change": what, **asdict(train_ours(config, store, bench.budget_s))}
 
 
 RUNS: dict[str, Callable[[Bench], Iterator[dict[str, Any]]]] = {

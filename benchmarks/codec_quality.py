@@ -25,7 +25,7 @@ from autoreel.clip import to_frames, to_model
 from autoreel.config import PRESETS
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
-from autoreel.evaluation.metrics import frame_psnr, ssim, temporal_psnr
+from autoreel.evaluation.metrics import frame_psnr, sharpness_kept, ssim, temporal_psnr
 from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.runs import RunFolder
@@ -59,14 +59,14 @@ def measure(codec: Codec, store: FootageStore, split: str, num_frames: int) -> d
     """Mean over windows that do not overlap."""
     device = torch.device("cpu")
     codec = codec.to(device).eval()
-    found: list[tuple[float, float, float]] = []
+    found: list[tuple[float, ...]] = []
     for batch in ClipLoader(store, split, num_frames, 4, 0).clips():
         with autocast(device, matrix_dtype(device)):
             made = to_frames(codec.decode(codec.encode(to_model(batch.frames)).mode()))
         for a, b in zip(batch.frames, made, strict=True):
-            found.append((float(frame_psnr(a, b).mean()), ssim(a, b), temporal_psnr(a, b)))
-    mean = np.mean(found, 0)
-    return {"psnr_db": mean[0], "ssim": mean[1], "temporal_psnr_db": mean[2], "windows": len(found)}
+            found.append((float(frame_psnr(a, b).mean()), ssim(a, b), temporal_psnr(a, b), sharpness_kept(a, b)))
+    names = ("psnr_db", "ssim", "temporal_psnr_db", "sharpness_kept")
+    return {**dict(zip(names, np.mean(found, 0).tolist(), strict=True)), "windows": len(found)}
 
 
 def hardware() -> str:
