@@ -34,6 +34,7 @@ KINDS: dict[str, dict[str, float]] = {
     "swing 2/3": {"swing": 2 / 3},
     "swing 2/3, noise": {"swing": 2 / 3, "noise": 0.05},
     "eighths": {"swing": 1 / 2},
+    "eighths, noise": {"swing": 1 / 2, "noise": 0.05},
     "one beat in five missing": {"missing": 0.2},
     "tempo drifts by 4 %": {"drift": 0.04},
 }

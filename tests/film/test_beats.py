@@ -42,6 +42,26 @@ def test_clicks_are_found(tempo_bpm: int, noise: float, swing: float) -> None:
     assert np.all(np.diff(found.times_s) > 0)
 
 
+@pytest.mark.parametrize("tempo_bpm", [62, 85, 100, 118])
+def test_softer_notes_half_way_are_no_beats(tempo_bpm: int) -> None:
+    sound, truth = _clicks(tempo_bpm, swing=0.5, length_s=30.0)
+    found = track_beats(sound)
+    assert found.tempo_bpm == pytest.approx(tempo_bpm, rel=0.02)
+    assert np.mean(np.abs(truth[:, None] - found.times_s).min(axis=1) < 0.035) >= 0.95
+
+
+def test_beats_of_two_drums_are_all_beats() -> None:
+    """A low and a high drum in turn, of about the same energy: every stroke is a beat, not every other."""
+    rng = np.random.default_rng(0)
+    samples, at = rng.normal(0.0, 0.002, 20 * RATE_HZ), np.arange(round(0.08 * RATE_HZ)) / RATE_HZ
+    fall = np.exp(-at / 0.03)
+    strokes = 0.8 * np.sin(2 * np.pi * 80 * at) * fall, 0.45 * rng.normal(0.0, 1.0, len(at)) * fall
+    for number in range(38):
+        start = round((0.2 + number * 0.5) * RATE_HZ)
+        samples[start : start + len(at)] += strokes[number % 2]
+    assert track_beats(Sound(samples[:, None].astype(np.float32), RATE_HZ)).tempo_bpm == pytest.approx(120, rel=0.02)
+
+
 def test_bars_start_where_the_bass_is() -> None:
     sound, truth = _clicks(110)
     found = track_beats(sound)

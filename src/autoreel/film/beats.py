@@ -25,6 +25,7 @@ TEMPO_CENTRE_BPM = 120.0
 TEMPO_SPREAD_OCTAVES = 0.9
 FASTEST_HALVED_BPM, ALIKE_HALVES = 190.0, 0.6  # beats are taken as twice as fast up to here, when so alike
 LOUDER, AS_SHARP = 2.0, 0.6  # in power, and of the rise: then the notes between the beats are the beats
+MUCH_LOUDER, SLOWEST_BPM = 3.0, 58.0  # in power: then every other one is a note between beats of no slower a pace
 OWN_SHARE = 0.22  # of the strongest autocorrelation that a beat's length must have itself
 TIGHTNESS = 120.0  # alpha of Ellis eq. 2, for an envelope of unit deviation
 MIN_PULSE = 0.15  # autocorrelation at the tempo's lag, of 1; noise stays below, a beat lies above
@@ -80,6 +81,7 @@ def track_beats(sound: Sound) -> Beats:
     if pulse < MIN_PULSE:
         return even_beats(sound.duration_s, mono, rate_hz)
     frames = _on_the_accent(mono, rate_hz, onsets, _beat_frames(onsets / deviation, period), period)
+    frames = _without_soft_halves(mono, rate_hz, frames, period)
     times = _to_rises(mono, rate_hz, frames * HOP_S + FLUX_LEAD_S)
     times = times[times < sound.duration_s]
     strengths = bass[np.clip(np.round(times / HOP_S).astype(int), 0, len(bass) - 1)]
@@ -221,13 +223,10 @@ def _on_the_accent(
 
     Onsets are told by how much the level rises, whatever the level: a soft note between two beats counts as much.
     """
-    hop = max(1, round(rate_hz * HOP_S))
-    pieces = mono[: len(mono) // hop * hop].reshape(-1, hop)
-    power = np.einsum("ij,ij->i", pieces, pieces, dtype=np.float64) / hop
+    power = _power(mono, rate_hz)
 
     def near(values: Floats, at: Floats) -> float:
-        around = np.clip(np.round(at)[:, None].astype(int) + np.arange(-3, 4), 0, len(values) - 1)
-        return float(values[around].max(axis=1).mean())
+        return float(_around(values, at).max(axis=1).mean())
 
     best, loudest = frames, near(power, frames) * LOUDER
     for share in (1 / 3, 1 / 2, 2 / 3):
@@ -239,6 +238,34 @@ def _on_the_accent(
     before = best[0] - period
     inside = best[best < len(onsets)]
     return np.concatenate([[before], inside]) if before >= 0 else inside
+
+
+def _without_soft_halves(mono: NDArray[np.float32], rate_hz: int, frames: Floats, period: float) -> Floats:
+    """Every other one, where those are much louder: the others are notes between the beats.
+
+    Autocorrelation cannot tell: eighths meet themselves at half a beat as well as at a whole one. A bar of loud and
+    less loud beats stays as it is: the softest of the loud must be 5 dB above the loudest of the soft, but for a fifth
+    of each, and the pace that is left a usual one.
+    """
+    if len(frames) < 8 or 2 * period * HOP_S > 60.0 / SLOWEST_BPM:
+        return frames
+    energy = _around(_power(mono, rate_hz), frames).sum(axis=1)
+    for loud, soft in ((0, 1), (1, 0)):
+        if np.percentile(energy[loud::2], 20) > MUCH_LOUDER * np.percentile(energy[soft::2], 80):
+            return frames[loud::2]
+    return frames
+
+
+def _power(mono: NDArray[np.float32], rate_hz: int) -> Floats:
+    """Mean square of each hop; one lasts HOP_S, whatever the number of samples in it."""
+    hop = rate_hz * HOP_S
+    starts = np.floor(np.arange(int(len(mono) / hop)) * hop).astype(int)
+    return np.asarray(np.add.reduceat(np.square(mono, dtype=np.float64), starts) / hop)
+
+
+def _around(values: Floats, at: Floats) -> Floats:
+    """The values within three hops of each place, (places, 7)."""
+    return np.asarray(values[np.clip(np.round(at)[:, None].astype(int) + np.arange(-3, 4), 0, len(values) - 1)])
 
 
 def _filled(frames: Floats, period: float, length: int) -> Floats:
