@@ -32,7 +32,7 @@ def _board(lengths: list[float], labels: tuple[str | None, ...] = (None,)) -> St
 
 
 def test_every_shot_gets_a_take_of_its_label_and_none_is_used_twice(striped_run: Any) -> None:
-    board = _board([1.0, 2.0, 1.5, 0.5, 1.0, 3.0], ("red", "green", None))
+    board = _board([1.0, 1.2, 1.5, 0.5, 1.0, 1.6], ("red", "green", None))  # short: none stands still for long
     chosen, takes = choose_takes(board, lay_out(board), striped_run, [0.5] * 6)
     assert striped_run.sketched == 6 * TAKES_PER_SHOT
     assert [shot.label for shot in chosen.shots] == [shot.label for shot in board.shots]
@@ -40,6 +40,14 @@ def test_every_shot_gets_a_take_of_its_label_and_none_is_used_twice(striped_run:
     assert None not in seeds and len(set(seeds)) == len(seeds)
     assert set(takes) == {(shot.label, shot.seed) for shot in chosen.shots}
     assert chosen == choose_takes(board, lay_out(board), striped_run, [0.5] * 6)[0]
+
+
+def test_a_long_shot_that_stands_still_gets_more_and_longer_takes(striped_run: Any) -> None:
+    """Half of every take stands still: of 6 s that is long, and a longer take has less of it where it moves."""
+    board = _board([6.0])
+    chosen, _ = choose_takes(board, lay_out(board), striped_run, [LOUD])
+    assert striped_run.sketched > TAKES_PER_SHOT
+    assert (chosen.shots[0].in_s or 0) > 1.5
 
 
 def test_what_is_being_sketched_ends_with_the_block(striped_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

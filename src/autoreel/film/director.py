@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COST_OF_BEAT = (0.0, 0.6, 0.2, 0.6)  # of a cut on the first, second, ... beat of a bar
 LONGEST_S = 4 * 3600
 TITLE_CARD_FROM_S = 8.0  # a shorter film has its title over the first shot
+TITLE_CARD_S, TITLE_CARD_TO_S = 3.2, 4.5  # how long a card is read, and when it becomes dull
 ALIKE_CUTS = 0.6  # of the usual share, between two shots of one label, where a cut looks like a jump
 MOST_IN_A_ROW = 2  # of shots joined by anything but a cut, where the kind has mostly cuts
 
@@ -61,7 +62,7 @@ def direct(
     kind = kind if kind is not None else Kind()
     chance = random.Random(seed)
     has_card = title is not None and length_s >= TITLE_CARD_FROM_S
-    cuts = _choose_cuts(num_frames, canvas.rate, beats, len(labels) + has_card, chance, kind)
+    cuts = _choose_cuts(num_frames, canvas.rate, beats, len(labels) + has_card, has_card, chance, kind)
     lengths = [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
     if len(lengths) > MAX_SHOTS:
         raise UsageError(
@@ -116,7 +117,7 @@ def _title(text: str, room: Fraction, is_card: bool, size: float) -> Title:
 
 
 def _choose_cuts(
-    num_frames: int, rate: Fraction, beats: Beats, min_shots: int, chance: random.Random, kind: Kind
+    num_frames: int, rate: Fraction, beats: Beats, min_shots: int, has_card: bool, chance: random.Random, kind: Kind
 ) -> list[int]:
     """Frames at which shots start, from 0, and the film's end.
 
@@ -129,15 +130,16 @@ def _choose_cuts(
     target_s = kind.shot_s
     while True:
         limits = min(kind.shots_from_s, target_s), max(kind.shots_to_s, target_s)
-        cuts = _cheapest_cuts(num_frames, rate, beats, target_s, limits, jitter)
+        cuts = _cheapest_cuts(num_frames, rate, beats, target_s, limits, jitter, has_card)
         if len(cuts) - 1 >= min_shots or target_s <= kind.shots_from_s:
             return cuts
         target_s = max(kind.shots_from_s, target_s * 0.85)
 
 
 def _cheapest_cuts(
-    num_frames: int, rate: Fraction, beats: Beats, target_s: float, limits: tuple[float, float], jitter: list[float]
-) -> list[int]:
+    num_frames: int, rate: Fraction, beats: Beats, target_s: float, limits: tuple[float, float], jitter: list[float],
+    has_card: bool = False,
+) -> list[int]:  # fmt: skip
     places, costs, energy = [0], [0.0], [float(beats.energy[0]) if len(beats.energy) else 0.5]
     for i, time in enumerate(beats.times_s.tolist()):
         frame = round(time * float(rate))
@@ -160,7 +162,10 @@ def _cheapest_cuts(
         for i in range(first, j):
             loudness = (summed[j] - summed[i]) / (j - i)
             wanted_s = target_s * (1.3 - 0.6 * loudness)
-            options.append((best[i] + _cost_of_length((places[j] - places[i]) * frame_s, wanted_s, limits), i))
+            wanted, within = wanted_s, limits
+            if has_card and i == 0:
+                wanted, within = min(wanted_s, TITLE_CARD_S), (min(limits[0], TITLE_CARD_S), TITLE_CARD_TO_S)
+            options.append((best[i] + _cost_of_length((places[j] - places[i]) * frame_s, wanted, within), i))
         cost, i = min(options)
         best.append(cost + costs[j])
         back.append(i)

@@ -42,8 +42,10 @@ TARGET, BY_ENERGY = 0.65, 0.35  # motion that is looked for in quiet music, and 
 MOST = 1.5  # of the usual motion; what moves more is as bad as this much
 COST_OF_MOTION, COST_OF_NEIGHBOUR, COST_OF_LIKENESS, COST_OF_SKIPPING = 4.0, 0.6, 0.25, 0.04
 COST_OF_STANDING = 1.5  # of a shot that stands still throughout
+COST_OF_STANDING_S, UNSEEN_S = 1.0, 0.7  # of a second in which nothing moves, beyond a pause that nobody notices
 DULL = 0.3  # a share of the usual motion: what has less stands still
-LONG = 0.5  # a share of a shot: one that stands still as long at a stretch is given more takes
+LONG, LONG_S = 0.5, 1.2  # of a shot, and seconds: one that stands still as long at a stretch is given more takes
+MORE_SLACK = 1.6  # of those: the longest shot too can leave out a dull beginning then
 MORE_ROUNDS = 2  # so many times at most
 MAX_KEPT_BYTES = 256 << 20
 
@@ -113,15 +115,17 @@ def choose_takes(
         counts = {placed.number: Pace.of(placed, run.rate, layout.rate).num_source for placed in chapter}
         longest, wanting = max(counts.values()), chapter
         takes = list[Take]()
-        for _ in range(1 + MORE_ROUNDS):
+        for number in range(1 + MORE_ROUNDS):
+            slack = SLACK if number == 0 else MORE_SLACK
+            most = longest if number == 0 else round(longest * MORE_SLACK)
             total += TAKES_PER_SHOT * len(wanting) if takes else 0
-            for found in _side_by_side(run, _groups(run, wanting, counts, longest, tried)):
+            for found in _side_by_side(run, _groups(run, wanting, counts, most, slack, tried)):
                 takes += found
                 done += len(found)
                 if report is not None:
                     report(f"takes: {done} of {total} sketched")
             chosen, usual = _assigned(chapter, counts, takes, energy, run)
-            wanting = [placed for placed in chapter if _standing(chosen[placed.number], usual) >= LONG]
+            wanting = [placed for placed in chapter if _is_dull(chosen[placed.number], usual, run)]
             if not wanting:
                 break
         for number, part in chosen.items():
@@ -138,11 +142,11 @@ def _settings(part: _Part, run: FilmRun) -> dict[str, Any]:
 
 
 def _groups(
-    run: FilmRun, chapter: Sequence[Placed], counts: Mapping[int, int], longest: int, tried: Any
+    run: FilmRun, chapter: Sequence[Placed], counts: Mapping[int, int], longest: int, slack: float, tried: Any
 ) -> list[Group]:
     """Label, seed and length of every take to sketch, in batches."""
     return batched(run, [
-        (placed.shot.label, next(tried), min(longest, round(counts[placed.number] * SLACK)))
+        (placed.shot.label, next(tried), min(longest, round(counts[placed.number] * slack)))
         for placed in chapter for _ in range(TAKES_PER_SHOT)
     ])  # fmt: skip
 
@@ -245,7 +249,9 @@ def _assigned(
                 motion = min(MOST, part.motion / usual) if usual > 0 else target
                 cost = COST_OF_MOTION * (motion - target) ** 2 + COST_OF_SKIPPING * part.skip / max(1, stride * 4)
                 alike = {number: _likeness(part, other, spread) for number, other in chosen.items()}
-                cost += COST_OF_STANDING * _standing(part, usual)
+                share = _standing(part, usual)
+                paused_s = share * len(part.steps) * stride / float(run.rate)
+                cost += COST_OF_STANDING * share + COST_OF_STANDING_S * max(0.0, paused_s - UNSEEN_S)
                 beside = (alike.get(placed.number - 1, 0.0), alike.get(placed.number + 1, 0.0))
                 cost += COST_OF_NEIGHBOUR * max(beside) + COST_OF_LIKENESS * max(alike.values(), default=0.0)
                 options.append((cost, index, part))
@@ -253,6 +259,12 @@ def _assigned(
         used.add(index)
         chosen[placed.number] = part
     return chosen, usual
+
+
+def _is_dull(part: _Part, usual: float, run: FilmRun) -> bool:
+    """Whether it stands still so long that another take should be looked for."""
+    share = _standing(part, usual)
+    return share >= LONG or share * len(part.steps) * run.config.strides[0] / run.rate >= LONG_S
 
 
 def _standing(part: _Part, usual: float) -> float:
