@@ -217,12 +217,23 @@ def test_a_step_that_is_not_finite_changes_nothing(run: RunFolder) -> None:
     assert not any("rewound_to" in row for row in run.metrics())
 
 
+def test_a_step_that_is_left_out_is_made_up_for(run: RunFolder) -> None:
+    stage = ToyStage(fault=lambda step, loss: math.nan if step in (3, 7) else loss)
+    train_toy(run, stage, Budget(steps=10))
+    assert stage.steps == list(range(12))
+    again = ToyStage()
+    train_toy(run, again, Budget(steps=12))
+    assert again.steps == [12, 13]  # what was lost is known to the next session too
+
+
 def test_three_in_a_row_go_back_with_half_the_rate(run: RunFolder) -> None:
     stage = ToyStage(fault=lambda step, loss: math.inf if step in (20, 21, 22) else loss)
     lines = train_toy(run, stage, Budget(steps=40), checkpoint_every_s=1.0)
     rewound = [row for row in run.metrics() if "rewound_to" in row]
     assert [(row["step"], row["rewound_to"]) for row in rewound] == [(23, 19)]
-    assert stage.steps == list(range(40))  # the data of the bad steps is left behind
+    assert stage.steps == list(range(44))  # the data of the bad steps is left behind; 40 updates are in the weights
+    place = Checkpoints(run.path("checkpoints"), ToyStage(), print).load()
+    assert place is not None and (place.step, place.updates) == (44, 40)
     for optimizer, rate in zip(stage.optimizers().values(), (0.01, 0.01, 0.001), strict=True):
         assert [group["base_lr"] for group in optimizer.param_groups] == [rate / 2]
     assert any("half the rate" in line for line in lines)
@@ -276,7 +287,7 @@ def test_an_edited_rate_counts_and_what_a_divergence_took_is_given_back(run: Run
     assert (rates(edited, "base_lr"), rates(edited, "rate_scale")) == ([0.002] * 3, [1.0] * 3)
     rewound = [row for row in run.metrics() if "rewound_to" in row]
     assert len(rewound) == 1
-    body = next(run.path("checkpoints").glob("codec-00000030/state.json")).read_text().partition("\n")[2]
+    body = next(run.path("checkpoints").glob("codec-00000043/state.json")).read_text().partition("\n")[2]
     assert json.loads(body)["watch"]["rewinds"] == 0
 
 

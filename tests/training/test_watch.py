@@ -27,13 +27,13 @@ def test_steps_that_are_not_finite_in_a_row() -> None:
         assert not watch.must_go_back
         watch.skip(step)
     assert watch.must_go_back
-    watch.went_back()
+    watch.went_back(lost=3)
     assert not watch.must_go_back and not watch.troubled and watch.rewinds == 1
 
 
 def test_it_recovers_once() -> None:
     watch = Watch()
-    watch.went_back()
+    watch.went_back(lost=3)
     step = steady(watch, RECOVERY_STEPS - 1)
     assert not watch.may_recover
     watch = Watch.from_state(json.loads(json.dumps(watch.state())))
@@ -41,7 +41,7 @@ def test_it_recovers_once() -> None:
     assert watch.may_recover
     step = steady(watch, 1, step)
     assert not watch.may_recover
-    watch.went_back()
+    watch.went_back(lost=3)
     steady(watch, RECOVERY_STEPS, step)
     assert not watch.may_recover
 
@@ -77,7 +77,7 @@ def test_the_beginning_and_losses_below_zero_are_not_judged() -> None:
 def test_its_state_survives_json() -> None:
     watch = Watch()
     step = steady(watch, 30)
-    watch.went_back()
+    watch.went_back(lost=3)
     step = steady(watch, 3, step, loss=9.0)
     again = Watch.from_state(json.loads(json.dumps(watch.state())))
     for one in (watch, again):

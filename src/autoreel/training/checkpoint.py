@@ -59,6 +59,11 @@ class Place:
     elapsed_s: float = 0.0
     watch: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def updates(self) -> int:
+        """Steps that left something in the weights."""
+        return self.step - int(self.watch.get("lost", 0))
+
 
 def capture(stage: Stage, *, copy: bool = False) -> Snapshot:
     """The present state of a stage.

@@ -120,6 +120,10 @@ def run_stage(
     def elapsed_s() -> float:
         return clock() - started_s
 
+    def updates() -> int:
+        """What a budget of steps counts: a step that left nothing in the weights is made up for."""
+        return step - watch.lost
+
     def save() -> None:
         nonlocal saved_step
         began_s = elapsed_s()
@@ -151,9 +155,9 @@ def run_stage(
                 f"the {stage.name} has {reason} since step {since}, and going back with half the rate "
                 f"{watch.rewinds} times did not help; lower its rate in {run.path('config.toml')}"
             )
-        earlier_rewinds = Watch.from_state(found.watch).rewinds if found.watch else 0
-        watch.went_back()
-        scale_rates(stage, 0.5 ** (watch.rewinds - earlier_rewinds))
+        earlier = Watch.from_state(found.watch) if found.watch else Watch()
+        watch.went_back(step - found.updates)
+        scale_rates(stage, 0.5 ** (watch.rewinds - earlier.rewinds))
         display.note(f"{stage.name} step {step}: {reason}; back to the state of step {found.step} with half the rate")
         log.write(step, elapsed_s(), {"rewound_to": found.step})
         save()
@@ -161,10 +165,10 @@ def run_stage(
     try:
         if fresh:
             save()  # something to go back to, and a full disk is found now
-        while not budget.reached(step, elapsed_s()):
+        while not budget.reached(updates(), elapsed_s()):
             if stop.is_set():
                 break
-            progress = budget.progress(step, elapsed_s())
+            progress = budget.progress(updates(), elapsed_s())
             _seed_everything(stage, step)
             began_s = elapsed_s()
             if threads is not None:
@@ -188,8 +192,8 @@ def run_stage(
                 threads.after_step(elapsed_s(), elapsed_s() - began_s)
 
             speed = (step - first_step) / max(elapsed_s() - first_elapsed_s, 1e-9)
-            eta_s = budget.remaining_s(step, elapsed_s(), speed)
-            display.update(stage.name, budget.progress(step, elapsed_s()), figures(metrics, speed, eta_s))
+            eta_s = budget.remaining_s(updates(), elapsed_s(), speed)
+            display.update(stage.name, budget.progress(updates(), elapsed_s()), figures(metrics, speed, eta_s))
             if watch.must_go_back:
                 go_back()
             if watch.troubled:
@@ -204,10 +208,10 @@ def run_stage(
                 except DivergedError:
                     watch.trouble_since = step
                     go_back()
-            if showing.due(elapsed_s()) and not stop.is_set() and not budget.reached(step, elapsed_s()):
+            if showing.due(elapsed_s()) and not stop.is_set() and not budget.reached(updates(), elapsed_s()):
                 show()  # at the end it is shown anyway
 
-        stopped = not budget.reached(step, elapsed_s())
+        stopped = not budget.reached(updates(), elapsed_s())
         if not stopped and watch.skips:
             go_back()
         if not stopped or not watch.troubled:  # a few high losses at the end are no reason to throw a minute away
@@ -228,7 +232,7 @@ def run_stage(
         log.close()
     if stopped:
         raise stopped_error(
-            f"stopped in the {stage.name} at step {step} ({budget.progress(step, elapsed_s()):.0%}); "
+            f"stopped in the {stage.name} at step {step} ({budget.progress(updates(), elapsed_s()):.0%}); "
             f"it is saved, the same command goes on{' from the last good state' if watch.troubled else ''}", stop
         )  # fmt: skip
     return ended

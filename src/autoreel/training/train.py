@@ -208,8 +208,8 @@ def _train_stage(
     if run.manifest.codec_hash != codec_before:  # the prior of another codec would paint noise
         for other in OF_ONE_CODEC:
             run.forget_weights(f"{other}.safetensors")
-    run.update_stage(name, StageState(done=True, step=ended.step, elapsed_s=ended.elapsed_s, codec_hash=codec_hash))
-    shown.note(f"{name}: trained, {ended.step} steps in {show_duration(ended.elapsed_s)}")
+    run.update_stage(name, StageState(done=True, step=ended.updates, elapsed_s=ended.elapsed_s, codec_hash=codec_hash))
+    shown.note(f"{name}: trained, {ended.updates} steps in {show_duration(ended.elapsed_s)}")
 
 
 def _made_of(name: str, run: RunFolder, larger: FootageStore | None) -> str | None:

@@ -32,6 +32,7 @@ class Watch:
         self.trouble_since: int | None = None
         self.rewinds = 0
         self.good_steps = 0  # since it went back
+        self.lost = 0  # steps that left no update in the weights: left out, or gone back behind
 
     @property
     def may_recover(self) -> bool:
@@ -68,11 +69,17 @@ class Watch:
     def skip(self, step: int) -> None:
         """A step was not taken, because its loss or gradient was not finite."""
         self.skips += 1
+        self.lost += 1
         self._trouble(step)
 
-    def went_back(self) -> None:
-        """An earlier state is in place."""
+    def went_back(self, lost: int) -> None:
+        """An earlier state is in place.
+
+        Args:
+            lost: how many of all steps so far have left nothing in it.
+        """
         self.rewinds += 1
+        self.lost = lost
         self.skips = self.spikes = self.good_steps = 0
         self.trouble_since = None
 
@@ -81,7 +88,7 @@ class Watch:
         return {
             "losses": list(self.losses), "skips": self.skips, "spikes": self.spikes,
             "trouble_since": self.trouble_since, "rewinds": self.rewinds,
-            "good_steps": self.good_steps,
+            "good_steps": self.good_steps, "lost": self.lost,
         }  # fmt: skip
 
     @classmethod
@@ -91,7 +98,7 @@ class Watch:
         watch.losses.extend(state["losses"])
         watch.skips, watch.spikes = state["skips"], state["spikes"]
         watch.trouble_since, watch.rewinds = state["trouble_since"], state["rewinds"]
-        watch.good_steps = state.get("good_steps", 0)  # older checkpoints do not say
+        watch.good_steps, watch.lost = state.get("good_steps", 0), state.get("lost", 0)  # older checkpoints do not say
         return watch
 
     def _is_spike(self, loss: float) -> bool:
