@@ -13,6 +13,7 @@ from autoreel.clip import Sound
 from autoreel.errors import ConfigError, UsageError
 from autoreel.film.renderer import Delivery, FilmResult, render, small_canvas
 from autoreel.film.storyboard import Canvas, Storyboard
+from autoreel.media import encoders
 from autoreel.media.decode import read_clip, read_sound
 from autoreel.media.encode import VideoWriter
 
@@ -104,6 +105,17 @@ def test_other_codecs_and_formats(tmp_path: Path, striped_run: Any, name: str, c
     result = render(_board(tmp_path), striped_run, tmp_path / name, delivery=Delivery(codec=codec))
     assert result.num_frames == 75
     assert len(_frames(result)) == 75
+
+
+@pytest.mark.parametrize(("name", "why"), [("film.mp4", "h264_nvenc"), ("film.gif", "gif is encoded on no")])
+def test_without_a_graphics_chip_it_is_said(
+    tmp_path: Path, name: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "works", lambda name, pixel_format: False)
+    shots = [{"verb": "card", "length_s": 0.4}]
+    board, said = Storyboard.model_validate({"canvas": {"width": 32, "height": 32}, "shots": shots}), list[str]()
+    render(board, None, tmp_path / name, report=said.append, delivery=Delivery(hardware=True))
+    assert said[0].startswith("hardware: ") and why in said[0] and said[0].endswith("the processor does it")
 
 
 def test_a_long_film_keeps_picture_and_sound_together(tmp_path: Path) -> None:

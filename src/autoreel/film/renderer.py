@@ -174,7 +174,10 @@ def render(
     canvas = board.canvas
     size = (canvas.height, canvas.width)
     # What cannot be written is said before anything is made.
-    planar = VideoWriter(out, size, canvas.rate, codec=delivery.codec).takes_planar
+    trial = VideoWriter(out, size, canvas.rate, codec=delivery.codec, hardware=delivery.hardware)
+    planar, without_chip = trial.takes_planar, trial.without_chip()
+    if without_chip is not None and report is not None:
+        report(f"hardware: {without_chip}; the processor does it")
     composer = Composer(board, layout, run, cache, run_hash, first, last, planar=planar)
     wanted = composer.wanted()
     stop = threading.Event()

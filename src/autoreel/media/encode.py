@@ -24,7 +24,7 @@ from autoreel.clip import Frames, Sound
 from autoreel.errors import UsageError
 from autoreel.media.captions import Caption
 from autoreel.media.containers import ContainerSink
-from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, PIXEL_FORMAT, Codec, Quality, factor_of
+from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, PIXEL_FORMAT, Codec, Quality, encoder_for, factor_of
 from autoreel.media.planar import Planar, to_rgb
 from autoreel.media.stills import GifSink, PngSink
 from autoreel.media.tracks import SoundStream
@@ -102,6 +102,17 @@ class VideoWriter:
         """Whether planar pictures lose nothing here: the codec halves the colour anyway."""
         known = CODECS.get(self._codec)
         return known is not None and known.software.pixel_format == PIXEL_FORMAT and not any(s % 2 for s in self.size)
+
+    def without_chip(self) -> str | None:
+        """Why it is not encoded on a graphics chip though that was asked for; None where it is, or was not asked."""
+        if not self._hardware:
+            return None
+        chips = [encoder.name for encoder in CODECS[self._codec].hardware] if self._codec in CODECS else []
+        if not chips:
+            return f"{self._codec} is encoded on no graphics chip"
+        if encoder_for(self._codec, True).name in chips:
+            return None
+        return f"no graphics chip of this machine encodes {self._codec} (tried {', '.join(chips)})"
 
     @property
     def duration_s(self) -> Fraction:
