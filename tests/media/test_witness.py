@@ -63,3 +63,12 @@ def test_a_film_whose_first_picture_is_damaged_is_refused(tmp_path: Path) -> Non
     content[place : place + 40] = b"\xff" * 40
     (tmp_path / "a.mkv").write_bytes(content)
     assert said(tmp_path / "a.mkv", ONCE).startswith("no picture can be decoded from its start on")
+
+
+def test_bits_of_av1_that_do_not_end_where_the_picture_does_are_noticed(hostile: Path, tmp_path: Path) -> None:
+    content = (hostile / "av1-clearkey-cbcs-video.mp4").read_bytes()
+    for place in (4000, 6000, 8000):
+        damaged = bytearray(content)
+        damaged[place] ^= 4
+        (tmp_path / "damaged.mp4").write_bytes(damaged)
+        assert "pictures" not in said(tmp_path / "damaged.mp4", ONCE), place

@@ -48,7 +48,8 @@ class Limits:
         cpu_s: processor time of the child process.
         memory_bytes: address space of the child process.
         threads: decoder threads; 1 makes the place at which damage is seen the same every time.
-        twice: HEVC is decoded twice, which finds pictures that were only painted in part; it takes twice the time.
+        twice: HEVC is decoded twice, which finds pictures that were only painted in part, and the pixels of a GIF are
+            counted; it takes twice the time and more.
     """
 
     max_pixels: int = 36_000_000

@@ -22,6 +22,7 @@ import av.video.stream
 from autoreel.errors import MediaError
 from autoreel.media.geometry import Orientation, display_size, orientation_of, sane_aspect
 from autoreel.media.limits import CODECS, CONTAINERS, MAX_TEXT, TEXTS, Limits, PassingError
+from autoreel.media.lzw import check_lzw
 from autoreel.media.packed import check_packed
 
 # What escapes PyAV on damaged files, beside its own errors: missing streams and codec contexts (IndexError,
@@ -82,6 +83,8 @@ def opened(descriptor: int, limits: Limits) -> Iterator[tuple[av.container.Input
         try:
             try:
                 check_packed(descriptor)
+                if limits.twice:
+                    check_lzw(descriptor)
             except OSError as error:  # the disk's fault, not the file's
                 raise PassingError(f"cannot be read: {error.strerror}") from error
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -150,7 +153,9 @@ def sound_stream(container: av.container.InputContainer) -> Any:
 
 def restrict(stream: Any, limits: Limits) -> None:
     """Bound a stream's decoder; what `av.open` is told reaches only probing."""
-    stream.codec_context.options = {"max_pixels": str(limits.max_pixels), "codec_whitelist": CODECS}
+    # Of AV1 the decoder looks whether the bits end where the picture does only when it is told to be strict.
+    strict = {"strict": "1"} if stream.codec_context.codec.name == "libdav1d" else {}
+    stream.codec_context.options = {"max_pixels": str(limits.max_pixels), "codec_whitelist": CODECS, **strict}
     stream.codec_context.thread_count = limits.threads
     if limits.threads == 1:
         stream.codec_context.thread_type = "NONE"
