@@ -24,6 +24,7 @@ from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, capture
 from autoreel.training.loop import Rhythm, run_stage, stop_on_signals, stopped_error
 from autoreel.training.progress import Lines
+from autoreel.training.stage import usable
 
 ROOT = Path(__file__).parents[2]
 
@@ -224,6 +225,17 @@ def test_a_step_that_is_left_out_is_made_up_for(run: RunFolder) -> None:
     again = ToyStage()
     train_toy(run, again, Budget(steps=12))
     assert again.steps == [12, 13]  # what was lost is known to the next session too
+
+
+def test_a_loss_far_above_all_before_it_changes_nothing(run: RunFolder) -> None:
+    class Careful(ToyStage):
+        def step(self, step: int, progress: float) -> dict[str, float]:
+            usable("the toy's loss", torch.tensor(1e9 if step == 30 else 0.0))
+            return super().step(step, progress)
+
+    lines = train_toy(run, Careful(), Budget(steps=40))
+    assert [row["step"] for row in run.metrics() if "skipped" in row] == [31]
+    assert any("the toy's loss is 1e+09, far above" in line for line in lines)
 
 
 def test_three_in_a_row_go_back_with_half_the_rate(run: RunFolder) -> None:

@@ -1,8 +1,9 @@
 """When the watch calls for going back."""
 
 import json
+import math
 
-from autoreel.training.watch import ENOUGH, MAX_SKIPS, RECOVERY_STEPS, SPIKE_STEPS, Watch
+from autoreel.training.watch import ENOUGH, MAX_SKIPS, OUTLIER_FACTOR, RECOVERY_STEPS, SPIKE_STEPS, Watch
 
 
 def steady(watch: Watch, steps: int, first: int = 0, loss: float = 1.0) -> int:
@@ -53,6 +54,19 @@ def test_a_loss_far_over_the_median_for_long_enough() -> None:
     assert watch.troubled and not watch.must_go_back
     steady(watch, 1, step, loss=5.1)
     assert watch.must_go_back and watch.trouble_since == ENOUGH
+
+
+def test_outliers_are_left_out_and_count_as_spikes() -> None:
+    watch = Watch()
+    assert watch.most_loss == math.inf
+    step = steady(watch, ENOUGH)
+    assert watch.most_loss == OUTLIER_FACTOR
+    for _ in range(SPIKE_STEPS - 1):
+        watch.skip(step, outlier=True)
+        step += 1
+    assert watch.troubled and not watch.must_go_back and watch.lost == SPIKE_STEPS - 1
+    watch.skip(step, outlier=True)
+    assert watch.must_go_back
 
 
 def test_a_spike_that_comes_back_by_itself_is_none() -> None:

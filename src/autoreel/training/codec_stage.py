@@ -48,6 +48,7 @@ from autoreel.training.stage import (
     set_rates,
     step_generator,
     update_average,
+    usable,
 )  # fmt: skip
 
 WARM_UP_STEPS = 20
@@ -179,7 +180,7 @@ class CodecStage:
             equivariance = RECONSTRUCTIONS[objective.reconstruction](made.float() - video)
             loss = loss + objective.equivariance_weight * equivariance
             terms["equivariance"] = equivariance.item()
-        value = _finite("the codec's loss", loss)
+        value = usable("the codec's loss", loss)
         self._zero()
         torch.autograd.backward(loss)
         norm = self._clip("codec", MAX_CODEC_NORM)
@@ -209,7 +210,7 @@ class CodecStage:
         (push,) = torch.autograd.grad(pushing, out)
         if codec.has_encoder:
             reconstruction = self._reconstruction(out, video)
-            value = _finite("the codec's loss", reconstruction)
+            value = usable("the codec's loss", reconstruction)
             (gradient,) = torch.autograd.grad(reconstruction, out)
             total = gradient + balance(gradient, push, weight * ramp)
         else:

@@ -27,7 +27,7 @@ from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, Place, scale_rates
 from autoreel.training.previews import draw_curve
 from autoreel.training.progress import Display, MetricsLog, figures
-from autoreel.training.stage import NonFiniteError, Stage
+from autoreel.training.stage import OutlierError, Stage, UnusableStepError, losses_up_to
 from autoreel.training.threads import ThreadWatch
 from autoreel.training.watch import MAX_REWINDS, Watch
 
@@ -149,7 +149,7 @@ def run_stage(
         """An earlier state with a lower rate; the steps in between, and their data, are left behind."""
         since = watch.trouble_since or 0
         found = checkpoints.load(before=since) or checkpoints.load(before=since + 1)
-        reason = "a loss or gradient that is not finite" if watch.skips else "a loss far over its median"
+        reason = "a loss or gradient that cannot be used" if watch.skips else "a loss far over its median"
         if found is None or watch.rewinds >= MAX_REWINDS:
             raise DivergedError(
                 f"the {stage.name} has {reason} since step {since}, and going back with half the rate "
@@ -174,15 +174,16 @@ def run_stage(
             if threads is not None:
                 threads.before_step(began_s)
             try:
-                metrics = stage.step(step, progress)
+                with losses_up_to(watch.most_loss):
+                    metrics = stage.step(step, progress)
                 watch.see(step, metrics["loss"])
                 if watch.may_recover and not watch.troubled:
                     scale_rates(stage, 2.0)
                     display.note(f"{stage.name} step {step}: the rate is what it was before")
                 row: dict[str, Any] = dict(metrics)
-            except NonFiniteError as error:
+            except UnusableStepError as error:
                 metrics = {}
-                watch.skip(step)
+                watch.skip(step, outlier=isinstance(error, OutlierError))
                 row = {"skipped": error.what}
                 display.note(f"{stage.name} step {step}: {error}; the step is left out")
             step += 1

@@ -14,7 +14,7 @@ from autoreel.clip import Frames
 from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore, Shot
 from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset
-from autoreel.training.stage import NonFiniteError, Stage
+from autoreel.training.stage import Stage, UnusableStepError
 
 
 def step_seconds(stage: Stage, enough_s: float = 3.0, progress: float = 0.0) -> float:
@@ -29,7 +29,7 @@ def step_seconds(stage: Stage, enough_s: float = 3.0, progress: float = 0.0) -> 
     began = time.perf_counter()
     for step in range(4):
         started = time.perf_counter()
-        with contextlib.suppress(NonFiniteError):  # only the time is of interest
+        with contextlib.suppress(UnusableStepError):  # only the time is of interest
             stage.step(step, progress)
         times.append(time.perf_counter() - started)
         if len(times) > 1 and time.perf_counter() - began > enough_s:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -12,9 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_most_loss: ContextVar[float] = ContextVar("most_loss", default=math.inf)
 
-class NonFiniteError(ArithmeticError):
-    """A loss or a gradient is not finite; raised before any weight, average or optimizer state has changed.
+
+class UnusableStepError(ArithmeticError):
+    """A step that is better left out; raised before any weight, average or optimizer state has changed.
+
+    Args:
+        what: the term or the network in which it was found.
+        message: for a person.
+    """
+
+    def __init__(self, what: str, message: str) -> None:
+        self.what = what
+        super().__init__(message)
+
+
+class NonFiniteError(UnusableStepError):
+    """A loss or a gradient is not finite.
 
     Args:
         what: the term or the network in which it was found, for the message.
@@ -22,9 +40,49 @@ class NonFiniteError(ArithmeticError):
     """
 
     def __init__(self, what: str, value: float | None = None) -> None:
-        self.what = what
-        self.value = value
-        super().__init__(f"{what} is not finite" + (f" ({value})" if value is not None else ""))
+        super().__init__(what, f"{what} is not finite" + (f" ({value})" if value is not None else ""))
+
+
+class OutlierError(UnusableStepError):
+    """A loss is so far above all before it that its gradient would fill the momentum of many steps.
+
+    Args:
+        what: the loss.
+        value: of it.
+        most: above which it is one.
+    """
+
+    def __init__(self, what: str, value: float, most: float) -> None:
+        super().__init__(what, f"{what} is {value:.3g}, far above {most:.3g}")
+
+
+@contextmanager
+def losses_up_to(most: float) -> Iterator[None]:
+    """A block in which `usable` takes no loss above a value for a loss."""
+    token = _most_loss.set(most)
+    try:
+        yield
+    finally:
+        _most_loss.reset(token)
+
+
+def usable(what: str, loss: Tensor) -> float:
+    """The value of a loss that can be learned from.
+
+    Args:
+        what: the loss, for the message.
+        loss: a scalar.
+
+    Raises:
+        NonFiniteError: it is not finite.
+        OutlierError: it is far above those before it (`losses_up_to`).
+    """
+    value, most = loss.item(), _most_loss.get()
+    if not math.isfinite(value):
+        raise NonFiniteError(what, value)
+    if value > most:
+        raise OutlierError(what, value, most)
+    return value
 
 
 @dataclass(frozen=True)
@@ -78,7 +136,7 @@ class Stage(Protocol):
             Finite scalars for the metrics; "loss" is the one watched for divergence.
 
         Raises:
-            NonFiniteError: a loss or gradient is not finite; nothing has changed.
+            UnusableStepError: a loss or gradient is not finite or a loss far too high; nothing has changed.
         """
         ...
 
@@ -162,11 +220,9 @@ def descend(
         The loss, and the gradient's norm before it was clipped.
 
     Raises:
-        NonFiniteError: one of both is not finite; nothing has changed.
+        UnusableStepError: one of both is not finite, or the loss far too high; nothing has changed.
     """
-    value, optimizers = loss.item(), list(optimizers)
-    if not np.isfinite(value):
-        raise NonFiniteError(f"{what}'s loss", value)
+    value, optimizers = usable(f"{what}'s loss", loss), list(optimizers)
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from typing import Any
@@ -12,14 +13,16 @@ SPIKE_STEPS = 20  # in a row
 MAX_REWINDS = 3
 RECOVERY_STEPS = 50  # good ones after the first time of going back; then the full rate is tried again
 HISTORY = 200  # losses the median is taken over
+OUTLIER_FACTOR = 100.0  # over it: the step is left out
 ENOUGH = 20  # losses before the median means anything
 
 
 class Watch:
     """Counts what is wrong in a row; part of the training state.
 
-    A single non-finite step is skipped and forgotten. MAX_SKIPS of them in a row, or SPIKE_STEPS losses in a row over
-    SPIKE_FACTOR times the rolling median, call for going back to a state from before `trouble_since`.
+    A single step whose loss is not finite, or over OUTLIER_FACTOR times the median, is skipped and forgotten. MAX_SKIPS
+    in a row that are not finite, or SPIKE_STEPS losses in a row over SPIKE_FACTOR times the rolling median, call for
+    going back to a state from before `trouble_since`.
 
     What sent training back once may have been chance, and half the rate for all the rest of it would cost more than the
     trouble did: after RECOVERY_STEPS good steps the rate is given back. A second time it stays low.
@@ -49,6 +52,12 @@ class Watch:
         """Whether it has been bad for too long."""
         return self.skips >= MAX_SKIPS or self.spikes >= SPIKE_STEPS
 
+    @property
+    def most_loss(self) -> float:
+        """The loss above which a step is better left out; infinite where there is no median that means anything."""
+        median = self._median()
+        return OUTLIER_FACTOR * median if median is not None else math.inf
+
     def see(self, step: int, loss: float) -> None:
         """A step was taken.
 
@@ -66,9 +75,17 @@ class Watch:
             self.trouble_since = None
             self.losses.append(loss)  # spikes stay out, or they would soon be the median
 
-    def skip(self, step: int) -> None:
-        """A step was not taken, because its loss or gradient was not finite."""
-        self.skips += 1
+    def skip(self, step: int, *, outlier: bool = False) -> None:
+        """A step was not taken.
+
+        Args:
+            step: its number.
+            outlier: because of a loss over `most_loss`, not one that is not finite; it counts as a spike.
+        """
+        if outlier:
+            self.spikes += 1
+        else:
+            self.skips += 1
         self.lost += 1
         self._trouble(step)
 
@@ -102,10 +119,13 @@ class Watch:
         return watch
 
     def _is_spike(self, loss: float) -> bool:
-        if len(self.losses) < ENOUGH:
-            return False
-        median = statistics.median(self.losses)
-        return median > 0 and loss > SPIKE_FACTOR * median
+        median = self._median()
+        return median is not None and loss > SPIKE_FACTOR * median
+
+    def _median(self) -> float | None:
+        """Of the losses so far; None where there are too few, or where it is not above zero."""
+        median = statistics.median(self.losses) if len(self.losses) >= ENOUGH else 0.0
+        return median if median > 0 else None
 
     def _trouble(self, step: int) -> None:
         if self.trouble_since is None:
