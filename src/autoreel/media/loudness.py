@@ -29,6 +29,7 @@ BEFORE_S = 0.5  # of context that makes a filtered piece equal to the filtered w
 OVER = 4  # times oversampled, as BS.1770-4 annex 2 asks for
 MAX_LIMITED_DB = 6.0  # the limiter takes away no more; what needs more stays quieter instead
 RELEASE_S = 0.15
+PIECE = 4096  # gains of the limiter that are reckoned at a time
 REACH = 2  # peaks that the limiter looks ahead and back
 
 
@@ -183,11 +184,14 @@ def limiter_curve(peaks: Floats, ceiling: float) -> Floats:
     padded = np.pad(needed, REACH, mode="edge")
     least = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1).min(axis=1)
     keep = math.exp(-PEAK_S / RELEASE_S)
-    values, held = least.tolist(), 1.0
-    for i, value in enumerate(values):
-        held = min(value, 1.0 - (1.0 - held) * keep)
-        values[i] = held
-    return np.convolve(np.pad(np.array(values), 1, mode="edge"), np.ones(3) / 3, "valid")
+    held = 1.0
+    for first in range(0, len(least), PIECE):  # as numbers of Python, those of an hour would take as much as a picture
+        values = least[first : first + PIECE].tolist()
+        for i, value in enumerate(values):
+            held = min(value, 1.0 - (1.0 - held) * keep)
+            values[i] = held
+        least[first : first + PIECE] = values
+    return np.convolve(np.pad(least, 1, mode="edge"), np.ones(3) / 3, "valid")
 
 
 def _share_left(curve: Floats, measured: Measured) -> Floats:
