@@ -179,6 +179,7 @@ def run_stage(
                 watch.see(step, metrics["loss"])
                 if watch.may_recover and not watch.troubled:
                     scale_rates(stage, 2.0)
+                    watch.recovered()
                     display.note(f"{stage.name} step {step}: the rate is what it was before")
                 row: dict[str, Any] = dict(metrics)
             except UnusableStepError as error:

@@ -35,7 +35,7 @@ class Watch:
         self.trouble_since: int | None = None
         self.rewinds = 0
         self.good_steps = 0  # since it went back
-        self.lost = 0  # steps that left no update in the weights: left out, or gone back behind
+        self.lost = 0  # steps that left nothing in the weights: left out, gone back behind, or as good as that
 
     @property
     def may_recover(self) -> bool:
@@ -99,6 +99,10 @@ class Watch:
         self.lost = lost
         self.skips = self.spikes = self.good_steps = 0
         self.trouble_since = None
+
+    def recovered(self) -> None:
+        """The rate is what it was: what was taken at half of it was half of it."""
+        self.lost += RECOVERY_STEPS // 2
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
