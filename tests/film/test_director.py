@@ -120,6 +120,7 @@ def test_transitions_vary_with_restraint(seed: int) -> None:
 def test_a_title_card_opens_the_film() -> None:
     board = _direct(title="Signs of spring", labels=("a", "b"))
     (title,) = board.titles
+    assert (board.shots[0].length_s or 0) <= 4.5
     assert title.start_s < 1 and title.start_s + title.length_s <= (board.shots[0].length_s or 0)
     assert {effect.name for effect in board.shots[0].effects} == {"blur", "color", "zoom"}
     assert not _direct(title=None).titles

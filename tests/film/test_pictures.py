@@ -1,6 +1,6 @@
 """Effects and transitions: one table each for words and pictures; and what they do to a frame."""
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from PIL import Image
 from autoreel.film.crossed import CROSSINGS
 from autoreel.film.effects import EFFECTS, ColorEffect, Effect, GrainEffect, SepiaEffect, ZoomEffect
 from autoreel.film.filters import FILTERS, PLANAR_FILTERS, Span, make_filters, make_planar_filters, stays_planar
-from autoreel.film.storyboard import LATENT_TRANSITIONS, TransitionKind
+from autoreel.film.sources import Fitter
+from autoreel.film.storyboard import LATENT_TRANSITIONS, Canvas, TransitionKind
 from autoreel.film.transitions import MIXES, mix, to_color
 from autoreel.media.encode import VideoWriter
 from autoreel.media.planar import Picture, Planar, as_planar, as_rgb
@@ -162,3 +163,13 @@ def test_a_dip_passes_through_its_color() -> None:
     middle = _array(mix("dip", _plain("#ff0000"), _plain("#0000ff"), 0.5, "#ffffff"))
     assert middle.min() == 255
     assert _array(to_color(_plain("#ff0000"), "#000000", 0.5))[0, 0].tolist() == [127, 0, 0]
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("size", [(2, 4000), (4000, 3), (1, 1), (5000, 3)])
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_a_strip_fits_a_canvas_too(fit: Literal["crop", "letterbox"], size: tuple[int, int], planar: bool) -> None:
+    strip = np.full((*size, 3), 200, np.uint8)
+    picture = as_rgb(Fitter(Canvas(width=64, height=36, fit=fit), planar).fit(strip))
+    assert picture.size == (64, 36)
+    assert int(np.asarray(picture)[15:21, 29:35].max()) == pytest.approx(200, abs=3)

@@ -13,7 +13,7 @@ from autoreel.models.codec import Codec
 from autoreel.models.prior import Prior
 from autoreel.runs import RunFolder
 from autoreel.training import prior_stage
-from autoreel.training.own_context import MOST, own_context
+from autoreel.training.own_context import MAX_ERROR_SCALE, own_context
 from autoreel.training.prior_stage import PriorStage
 
 TIMES = torch.tensor([[0.0, 1, 2], [4, 5, 6]])
@@ -57,7 +57,7 @@ def test_a_network_that_knows_the_footage_changes_nothing() -> None:
             return x / level[:, None, :, None, None]
 
     latents = torch.zeros(2, 4, 3, 2, 2)
-    assert own(Knowing(), latents).abs().max() < 1e-6 * MOST  # type: ignore[arg-type]
+    assert own(Knowing(), latents).abs().max() < 1e-6 * MAX_ERROR_SCALE  # type: ignore[arg-type]
 
 
 def test_the_stage_shows_it_in_the_last_part_and_still_asks_for_the_footage(

@@ -7,6 +7,7 @@ Each beat is then moved to the nearest sharp rise of energy. Music without a bea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -259,8 +260,10 @@ def _without_soft_halves(mono: NDArray[np.float32], rate_hz: int, frames: Floats
 def _power(mono: NDArray[np.float32], rate_hz: int) -> Floats:
     """Mean square of each hop; one lasts HOP_S, whatever the number of samples in it."""
     hop = rate_hz * HOP_S
-    starts = np.floor(np.arange(int(len(mono) / hop)) * hop).astype(int)
-    return np.asarray(np.add.reduceat(np.square(mono, dtype=np.float64), starts) / hop)
+    count = int(len(mono) / hop)
+    starts = np.floor(np.arange(count) * hop).astype(int)
+    whole = np.square(mono[: math.ceil(count * hop)], dtype=np.float64)  # what is left over is no hop
+    return np.asarray(np.add.reduceat(whole, starts) / hop)
 
 
 def _around(values: Floats, at: Floats) -> Floats:

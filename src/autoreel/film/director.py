@@ -138,7 +138,7 @@ def _choose_cuts(
 
 def _cheapest_cuts(
     num_frames: int, rate: Fraction, beats: Beats, target_s: float, limits: tuple[float, float], jitter: list[float],
-    has_card: bool = False,
+    has_card: bool,
 ) -> list[int]:  # fmt: skip
     places, costs, energy = [0], [0.0], [float(beats.energy[0]) if len(beats.energy) else 0.5]
     for i, time in enumerate(beats.times_s.tolist()):
@@ -161,11 +161,10 @@ def _cheapest_cuts(
         options = []
         for i in range(first, j):
             loudness = (summed[j] - summed[i]) / (j - i)
-            wanted_s = target_s * (1.3 - 0.6 * loudness)
-            wanted, within = wanted_s, limits
+            wanted_s, within = target_s * (1.3 - 0.6 * loudness), limits
             if has_card and i == 0:
-                wanted, within = min(wanted_s, TITLE_CARD_S), (min(limits[0], TITLE_CARD_S), TITLE_CARD_TO_S)
-            options.append((best[i] + _cost_of_length((places[j] - places[i]) * frame_s, wanted, within), i))
+                wanted_s, within = min(wanted_s, TITLE_CARD_S), (min(limits[0], TITLE_CARD_S), TITLE_CARD_TO_S)
+            options.append((best[i] + _cost_of_length((places[j] - places[i]) * frame_s, wanted_s, within), i))
         cost, i = min(options)
         best.append(cost + costs[j])
         back.append(i)

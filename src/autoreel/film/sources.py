@@ -167,6 +167,7 @@ class Fitter:
 
     def fit(self, frame: Frames) -> Picture:
         """uint8 (H, W, 3) to a picture of the canvas's size."""
+        frame = self._shown_part(frame)
         if self.is_planar:
             return self._fit_planar(frame)
         canvas, picture = self._canvas, Image.fromarray(np.ascontiguousarray(frame))
@@ -180,9 +181,20 @@ class Fitter:
         result.paste(picture, (left, top))  # a part that lies outside is cut away
         return result
 
+    def _shown_part(self, frame: Frames) -> Frames:
+        """Of a picture that is cropped to less than half, the middle: a strip must not be enlarged to a mile first."""
+        if self._canvas.fit != "crop":
+            return frame
+        height, width = frame.shape[:2]
+        rows = -(-width * self._canvas.height // self._canvas.width) + 2
+        columns = -(-height * self._canvas.width // self._canvas.height) + 2
+        top = (height - rows) // 2 if height > 2 * rows else 0
+        left = (width - columns) // 2 if width > 2 * columns else 0
+        return frame[top : height - top, left : width - left]
+
     def _fit_planar(self, frame: Frames) -> Planar:
         canvas = self._canvas
-        height, width = (2 * round(side / 2) for side in self.scaled_size(*frame.shape[:2]))
+        height, width = (max(2, 2 * round(side / 2)) for side in self.scaled_size(*frame.shape[:2]))
         picture = from_rgb(frame, (height, width))
         if picture.size == (canvas.width, canvas.height):
             return picture

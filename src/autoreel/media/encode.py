@@ -42,9 +42,6 @@ class Sink(Protocol):
     def write(self, frames: Frames) -> None:
         """Take pictures (n, H, W, 3)."""
 
-    def write_planar(self, picture: Planar) -> None:
-        """Take one that is laid out for encoders."""
-
     def finish(self) -> None:
         """Write what is left and close; the file is complete after this."""
 
@@ -143,7 +140,8 @@ class VideoWriter:
         """
         if self._sink is None:
             raise UsageError("the writer is not open; use it in a with statement")
-        if isinstance(frames, Planar) and self.takes_planar and frames.size == (self.size[1], self.size[0]):
+        fits = isinstance(frames, Planar) and self.takes_planar and frames.size == (self.size[1], self.size[0])
+        if isinstance(frames, Planar) and fits and isinstance(self._sink, ContainerSink):
             self._sink.write_planar(frames)
             self.num_frames += 1
             return

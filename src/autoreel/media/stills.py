@@ -18,7 +18,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from autoreel.clip import Frames
 from autoreel.errors import translate_os_error
-from autoreel.media.planar import Planar, to_rgb
 
 _GIF_TRAILER = b"\x3b"
 
@@ -44,10 +43,6 @@ class PngSink:
             path = self._pattern.parent / (self._pattern.name % self._num_frames)
             Image.fromarray(np.ascontiguousarray(picture)).save(path, pnginfo=self._info)
             self._num_frames += 1
-
-    def write_planar(self, picture: Planar) -> None:
-        """One file."""
-        self.write(to_rgb(picture)[None])
 
     def finish(self) -> None:
         """Nothing is left to write."""
@@ -97,10 +92,6 @@ class GifSink:
             self._palette.vpush(self._frame(picture, self._num_frames))
             self._waiting.write(picture.tobytes())
             self._num_frames += 1
-
-    def write_planar(self, picture: Planar) -> None:
-        """`write`, for one picture."""
-        self.write(to_rgb(picture)[None])
 
     def _frame(self, picture: Any, index: int) -> Any:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")

@@ -43,6 +43,7 @@ from autoreel.training.previews import write_clip, write_pairs, write_rows
 from autoreel.training.stage import (
     Export,
     NonFiniteError,
+    finite,
     keep_base_rates,
     pair_of_optimizers,
     set_rates,
@@ -206,7 +207,7 @@ class CodecStage:
 
         seen = adversary.look(real, real)  # for both sides: the judge is the same until it is updated
         pushing, terms = adversary.push(fake, real, seen)
-        _finite("the adversary's loss", pushing)
+        finite("the adversary's loss", pushing)
         (push,) = torch.autograd.grad(pushing, out)
         if codec.has_encoder:
             reconstruction = self._reconstruction(out, video)
@@ -221,7 +222,7 @@ class CodecStage:
             codec.linear.bias.grad = None  # it is the encoder's too, and the encoder stands still
 
         judge_loss, judge_terms = adversary.learn(fake.detach(), real, seen, generator, step)
-        _finite("the discriminator's loss", judge_loss)
+        finite("the discriminator's loss", judge_loss)
         torch.autograd.backward(judge_loss)
         norm = self._clip("codec", MAX_GRADIENT_NORM)
         self._clip("discriminator", MAX_GRADIENT_NORM)  # both are known to be finite before either network changes
@@ -335,13 +336,6 @@ class CodecStage:
                 made = self.averaged.decode(self.averaged.encode(to_model(batch.frames, self.device)).mode())
             pairs += list(zip(batch.frames, to_frames(made), strict=True))
         return pairs
-
-
-def _finite(what: str, loss: Tensor) -> float:
-    value = loss.item()
-    if not np.isfinite(value):
-        raise NonFiniteError(what, value)
-    return value
 
 
 def _rate(step: int, progress: float, first_part: float) -> float:

@@ -149,7 +149,7 @@ def run_stage(
         """An earlier state with a lower rate; the steps in between, and their data, are left behind."""
         since = watch.trouble_since or 0
         found = checkpoints.load(before=since) or checkpoints.load(before=since + 1)
-        reason = "a loss or gradient that cannot be used" if watch.skips else "a loss far over its median"
+        reason = "a loss or gradient that is not finite" if watch.skips else "a loss far over its median"
         if found is None or watch.rewinds >= MAX_REWINDS:
             raise DivergedError(
                 f"the {stage.name} has {reason} since step {since}, and going back with half the rate "

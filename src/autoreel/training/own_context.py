@@ -2,7 +2,7 @@
 
     footage       x0  x1  x2  x3  x4     x5
     half noised   x0  ~1  ~2  ~3  ~4            every window to a level of its own
-    painted       x0  y1  y2  y3  y4            by the averaged network, in a few steps, as a rollout does it
+    painted       x0  y1  y2  y3  y4            by the averaged network, in two steps of Euler's, all frames at once
     learned       x0  y1  y2  y3  y4  -> x5     the next frame of the footage, not of what was painted
 
 What is painted from half-noised footage has the network's own faults - a contrast, a colour, a softness - and is still
@@ -21,9 +21,9 @@ from torch import Tensor
 from autoreel.generation.timeline import NO_LABEL
 from autoreel.models.prior import Prior
 
-LOWEST, HIGHEST = 0.2, 0.8  # levels to which footage is noised; above, what is painted is no longer in step with it
-STEPS = 2
-MOST = 1.5  # faults are shown up to this many times as large: in a rollout they have added up
+MIN_LEVEL, MAX_LEVEL = 0.2, 0.8  # to which footage is noised; above, what is painted is out of step with it
+SOLVER_STEPS = 2
+MAX_ERROR_SCALE = 1.5  # faults are shown up to this many times as large: in a rollout they have added up
 
 
 @torch.no_grad()
@@ -47,15 +47,15 @@ def own_context(
         Latents of the same shape.
     """
     batch, frames = context.shape
-    start = LOWEST + (HIGHEST - LOWEST) * torch.rand(batch, 1, generator=generator)
+    start = MIN_LEVEL + (MAX_LEVEL - MIN_LEVEL) * torch.rand(batch, 1, generator=generator)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    amount = MOST * torch.rand(batch, 1, generator=generator)
+    amount = MAX_ERROR_SCALE * torch.rand(batch, 1, generator=generator)
 
     def everywhere(values: Tensor) -> Tensor:
         return values.to(latents)[:, None, :, None, None]
 
     x = (1 - everywhere(start)) * latents + everywhere(start) * noise
-    for here, there in itertools.pairwise(1 - torch.arange(STEPS + 1) / STEPS):
+    for here, there in itertools.pairwise(1 - torch.arange(SOLVER_STEPS + 1) / SOLVER_STEPS):
         level = (start * here).expand(-1, frames)
         velocity = prior(x, level.to(latents), times, labels).float()
         if guidance != 1 and bool((level > guided_above).any()):

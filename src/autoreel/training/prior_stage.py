@@ -155,7 +155,8 @@ class PriorStage:
         latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
         labels = torch.where(torch.rand(len(labels), generator=generator) < config.label_dropout, NO_LABEL, labels)
         own = progress > 1 - config.own_context_share
-        kinds = config.model_copy(update={"clean_context_share": OWN_CONTEXT_WINDOWS}) if own else config
+        share = max(config.clean_context_share, OWN_CONTEXT_WINDOWS) if own else config.clean_context_share
+        kinds = config.model_copy(update={"clean_context_share": share})
         levels, order, counted = draw_levels(generator, len(labels), kinds, self.shift)
         latents, times = reorder(latents, times, order)
         noise = torch.randn(latents.shape, generator=generator)

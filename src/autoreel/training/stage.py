@@ -66,6 +66,22 @@ def losses_up_to(most: float) -> Iterator[None]:
         _most_loss.reset(token)
 
 
+def finite(what: str, loss: Tensor) -> float:
+    """The value of a loss.
+
+    Args:
+        what: the loss, for the message.
+        loss: a scalar.
+
+    Raises:
+        NonFiniteError: it is not finite.
+    """
+    value = loss.item()
+    if not math.isfinite(value):
+        raise NonFiniteError(what, value)
+    return value
+
+
 def usable(what: str, loss: Tensor) -> float:
     """The value of a loss that can be learned from.
 
@@ -77,9 +93,7 @@ def usable(what: str, loss: Tensor) -> float:
         NonFiniteError: it is not finite.
         OutlierError: it is far above those before it (`losses_up_to`).
     """
-    value, most = loss.item(), _most_loss.get()
-    if not math.isfinite(value):
-        raise NonFiniteError(what, value)
+    value, most = finite(what, loss), _most_loss.get()
     if value > most:
         raise OutlierError(what, value, most)
     return value
