@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,17 +59,31 @@ def mean_interval(values: ArrayLike, seed: int = 0, draws: int = DRAWS) -> Inter
     return Interval(float(found.mean()), float(low), float(high), len(found))
 
 
-def seed_interval(values: ArrayLike) -> Interval:
-    """The mean over trainings of different seeds, with Student's interval; with one seed there is none.
+def seed_intervals(
+    groups: Mapping[str, Sequence[float]], bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> dict[str, Interval]:
+    """Means over trainings of different seeds, with Student's intervals.
+
+    The deviation of seeds is taken to be the same in all groups and pooled over them, as in an analysis of variance
+    (Fisher 1925): two seeds of one group alone, with one degree of freedom, would leave intervals that say nothing.
 
     Args:
-        values: one per seed, at least one; finite.
+        groups: one value per seed, at least one; finite.
+        bounds: that no value can leave; neither do the intervals.
+
+    Returns:
+        By group; without an interval where no group has two seeds.
     """
-    found = np.asarray(values, np.float64)
-    if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
-        raise ValueError(f"finite values (N,) are needed, at least one, not {found.shape}")
-    mean, count = float(found.mean()), len(found)
-    if count == 1:
-        return Interval(mean, np.nan, np.nan, 1)
-    half = _STUDENT[min(count - 1, len(_STUDENT)) - 1] * float(found.std(ddof=1) / np.sqrt(count))
-    return Interval(mean, mean - half, mean + half, count)
+    found = {name: np.asarray(values, np.float64) for name, values in groups.items()}
+    for values in found.values():
+        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+            raise ValueError(f"finite values (N,) are needed, at least one, not {values.shape}")
+    freedom = sum(len(values) - 1 for values in found.values())
+    if not freedom:
+        return {name: Interval(float(values.mean()), np.nan, np.nan, 1) for name, values in found.items()}
+    deviation = np.sqrt(sum(float(np.square(values - values.mean()).sum()) for values in found.values()) / freedom)
+    student, intervals = _STUDENT[min(freedom, len(_STUDENT)) - 1], {}
+    for name, values in found.items():
+        mean, half = float(values.mean()), float(student * deviation / np.sqrt(len(values)))
+        intervals[name] = Interval(mean, max(bounds[0], mean - half), min(bounds[1], mean + half), len(values))
+    return intervals

@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from autoreel.evaluation.uncertainty import Interval, seed_interval
+from autoreel.evaluation.uncertainty import Interval, seed_intervals
 
 Results = dict[tuple[str, int], dict[str, Any]]  # figures by key, by family and seed
+SHARE, ABOVE_ZERO = (0.0, 1.0), (0.0, float("inf"))
+BOUNDS = {  # of measures that cannot leave them, for their intervals
+    "precision": SHARE, "recall": SHARE, "coverage": SHARE, "c2st": SHARE, "label_accuracy": SHARE,
+    "replayed_share": SHARE, "frechet": ABOVE_ZERO, "density": ABOVE_ZERO, "motion": ABOVE_ZERO,
+    "sharpness": ABOVE_ZERO, "sharpness_kept": ABOVE_ZERO, "nearness": ABOVE_ZERO,
+}  # fmt: skip
 # What decides the order: how like the footage new clips are. Accuracy is shown beside, for `gan` has none.
 DECIDING = ("mmd2", "precision", "coverage", "c2st", "motion")
 
@@ -44,11 +50,14 @@ def row_of(results: Results, key: str) -> Row | None:
     if not figures:
         return None
     first = next(iter(figures.values()))
-    values: dict[str, Interval | None] = {}
-    for family in dict.fromkeys(family for family, _ in results):
-        mine = [_number(figure["value"]) for (name, _), figure in figures.items() if name == family]
-        known = [value for value in mine if value is not None]
-        values[family] = seed_interval(known) if known else None
+    families = dict.fromkeys(family for family, _ in results)
+    known: dict[str, list[float]] = {}
+    for (family, _), figure in figures.items():
+        number = _number(figure["value"])
+        if number is not None:
+            known.setdefault(family, []).append(number)
+    intervals = seed_intervals(known, BOUNDS.get(key.removeprefix("gaussian_"), (-np.inf, np.inf)))
+    values = {family: intervals.get(family) for family in families}
     floors = [number for figure in figures.values() if (number := _number(figure["floor"])) is not None]
     floor = float(np.mean(floors)) if floors else None
     return Row(key, first["name"], first["unit"], first["better"], values, _best(values, first["better"], floor), floor)
@@ -78,7 +87,7 @@ def ranks(results: Results, keys: Sequence[str] = DECIDING) -> dict[str, Interva
         for family, place in zip(families, np.mean(places, 0), strict=True):
             found[family].append(float(place))
     order = sorted(families, key=lambda family: np.mean(found[family]))
-    return {family: seed_interval(found[family]) for family in order}
+    return seed_intervals({family: found[family] for family in order}, (1.0, float(len(families))))
 
 
 def _best(values: Mapping[str, Interval | None], better: str, floor: float | None) -> tuple[str, ...]:

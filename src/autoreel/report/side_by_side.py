@@ -45,8 +45,8 @@ def page(subjects: Mapping[str, Subject], results: Results, budget: str, seeds: 
     """
     any_of = next(iter(subjects.values()))
     order = ranks(results)
-    about = "Mean over seeds, and the 95 % interval between seeds where there are several. Bold: the best, and what is "
-    about += "not clearly behind it."
+    about = "Mean over seeds, and the 95 % interval between seeds where there are several, their deviation pooled over "
+    about += "families. Bold: the best, and what is not clearly behind it."
     parts = [_ranking(order, seeds)]
     for number, (title, keys) in enumerate(TABLES.items()):
         rows = [row for key in keys if (row := row_of(results, key)) is not None]
