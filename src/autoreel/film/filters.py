@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ from autoreel.media.planar import BLACK, GREY, Planar, packed
 
 Filter = Callable[[Image.Image, int], Image.Image]  # the picture, and its frame's number within the shot
 PlanarFilter = Callable[[Planar, int], Planar]
+Kind = TypeVar("Kind", Image.Image, Planar)
 View = tuple[float, float, float]  # how much larger, and where the part begins, left and top, in pixels
+Moves = Callable[[int], View]  # of a frame
 BICUBIC = Image.Resampling.BICUBIC
 
 
@@ -140,19 +142,8 @@ def glow(effect: fx.GlowEffect, span: Span) -> Filter:
     return lambda picture, frame: ImageChops.screen(picture, _blurred(picture.point(table), radius))
 
 
-def zoom(effect: fx.ZoomEffect, span: Span) -> Filter:
+def zoom(effect: fx.ZoomEffect, span: Span) -> Moves:
     """A view that grows or shrinks evenly to the eye (geometrically) while its middle travels."""
-    view = _zoomed(effect, span)
-    return lambda picture, frame: _view(picture, view(frame))
-
-
-def zoom_planar(effect: fx.ZoomEffect, span: Span) -> PlanarFilter:
-    """The same of each plane."""
-    view = _zoomed(effect, span)
-    return lambda picture, frame: _view_planar(picture, view(frame))
-
-
-def _zoomed(effect: fx.ZoomEffect, span: Span) -> Callable[[int], View]:
     height, width = span.size
 
     def view(frame: int) -> View:
@@ -162,6 +153,26 @@ def _zoomed(effect: fx.ZoomEffect, span: Span) -> Callable[[int], View]:
         return scale, (width - width / scale) * x, (height - height / scale) * y
 
     return view
+
+
+def _moved(move: Callable[[Any, Span], Moves]) -> Callable[[Any, Span], Filter]:
+    """A filter of what only moves the view."""
+
+    def make(effect: Any, span: Span) -> Filter:
+        view = move(effect, span)
+        return lambda picture, frame: _view(picture, view(frame))
+
+    return make
+
+
+def _moved_planar(move: Callable[[Any, Span], Moves]) -> Callable[[Any, Span], PlanarFilter]:
+    """The same of each plane."""
+
+    def make(effect: Any, span: Span) -> PlanarFilter:
+        view = move(effect, span)
+        return lambda picture, frame: _view_planar(picture, view(frame))
+
+    return make
 
 
 def _view(picture: Image.Image, view: View, share: float = 1.0) -> Image.Image:
@@ -178,19 +189,8 @@ def _view_planar(picture: Planar, view: View) -> Planar:
     return packed(*(np.asarray(one) for one in seen))
 
 
-def shake(effect: fx.ShakeEffect, span: Span) -> Filter:
+def shake(effect: fx.ShakeEffect, span: Span) -> Moves:
     """Slow sums of sines on both axes, within a margin cut from the picture."""
-    view = _shaken(effect, span)
-    return lambda picture, frame: _view(picture, view(frame))
-
-
-def shake_planar(effect: fx.ShakeEffect, span: Span) -> PlanarFilter:
-    """The same of each plane."""
-    view = _shaken(effect, span)
-    return lambda picture, frame: _view_planar(picture, view(frame))
-
-
-def _shaken(effect: fx.ShakeEffect, span: Span) -> Callable[[int], View]:
     height, width = span.size
     reach = effect.strength * span.shorter
     scale = 1.0 / max(0.1, 1.0 - 2.2 * reach / span.shorter)
@@ -321,8 +321,8 @@ FILTERS: dict[str, Callable[[Any, Span], Filter]] = {
     "blur": blur,
     "sharpen": sharpen,
     "glow": glow,
-    "zoom": zoom,
-    "shake": shake,
+    "zoom": _moved(zoom),
+    "shake": _moved(shake),
     "bars": bars,
     "reverse": unchanged,
     "speed": unchanged,
@@ -339,8 +339,8 @@ FILTERS: dict[str, Callable[[Any, Span], Filter]] = {
 
 PLANAR_FILTERS: dict[str, Callable[[Any, Span], PlanarFilter]] = {  # those that need no colour of every pixel
     "vignette": vignette_planar,
-    "zoom": zoom_planar,
-    "shake": shake_planar,
+    "zoom": _moved_planar(zoom),
+    "shake": _moved_planar(shake),
 }
 
 
@@ -351,22 +351,17 @@ def stays_planar(shot_effects: tuple[fx.Effect, ...]) -> bool:
 
 def make_planar_filters(shot_effects: tuple[fx.Effect, ...], span: Span) -> PlanarFilter:
     """`make_filters` for planar pictures, where `stays_planar`."""
-    filters = [PLANAR_FILTERS[effect.name](effect, span) for effect in shot_effects
-               if effect.name in PLANAR_FILTERS]  # fmt: skip
-
-    def apply(picture: Planar, frame: int) -> Planar:
-        for one in filters:
-            picture = one(picture, frame)
-        return picture
-
-    return apply
+    return _in_turn([PLANAR_FILTERS[effect.name](effect, span) for effect in shot_effects
+                     if effect.name in PLANAR_FILTERS])  # fmt: skip
 
 
 def make_filters(shot_effects: tuple[fx.Effect, ...], span: Span) -> Filter:
     """All of a shot's effects as one function, in the order they are written."""
-    filters = [FILTERS[effect.name](effect, span) for effect in shot_effects]
+    return _in_turn([FILTERS[effect.name](effect, span) for effect in shot_effects])
 
-    def apply(picture: Image.Image, frame: int) -> Image.Image:
+
+def _in_turn(filters: Sequence[Callable[[Kind, int], Kind]]) -> Callable[[Kind, int], Kind]:
+    def apply(picture: Kind, frame: int) -> Kind:
         for one in filters:
             picture = one(picture, frame)
         return picture

@@ -124,6 +124,9 @@ def run_stage(
         """What a budget of steps counts: a step that left nothing in the weights is made up for."""
         return step - watch.lost
 
+    def used_up() -> bool:
+        return budget.reached(updates(), elapsed_s())
+
     def save() -> None:
         nonlocal saved_step
         began_s = elapsed_s()
@@ -165,7 +168,7 @@ def run_stage(
     try:
         if fresh:
             save()  # something to go back to, and a full disk is found now
-        while not budget.reached(updates(), elapsed_s()):
+        while not used_up():
             if stop.is_set():
                 break
             progress = budget.progress(updates(), elapsed_s())
@@ -210,10 +213,10 @@ def run_stage(
                 except DivergedError:
                     watch.trouble_since = step
                     go_back()
-            if showing.due(elapsed_s()) and not stop.is_set() and not budget.reached(updates(), elapsed_s()):
+            if showing.due(elapsed_s()) and not stop.is_set() and not used_up():
                 show()  # at the end it is shown anyway
 
-        stopped = not budget.reached(updates(), elapsed_s())
+        stopped = not used_up()
         if not stopped and watch.skips:
             go_back()
         if not stopped or not watch.troubled:  # a few high losses at the end are no reason to throw a minute away

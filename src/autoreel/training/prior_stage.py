@@ -46,6 +46,7 @@ from autoreel.training.stage import (
     set_rates,
     step_generator,
     update_average,
+    warm_then_fall,
 )  # fmt: skip
 from autoreel.training.styles import Styles, examples
 
@@ -149,7 +150,7 @@ class PriorStage:
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One update (see `Stage.step`)."""
         config = self.config.prior
-        rate = _rate(step, progress)
+        rate = warm_then_fall(step, progress, warm_up=WARM_UP_STEPS, last=LAST_RATE, fall_from=DECAY_FROM)
         set_rates(self._optimizers.values(), rate)
         generator = step_generator(self.seed, self.name, step)
         latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
@@ -316,8 +317,3 @@ def reorder(latents: Tensor, times: Tensor, order: Tensor) -> tuple[Tensor, Tens
     """
     rows = torch.arange(len(order))[:, None]
     return latents.transpose(1, 2)[rows, order].transpose(1, 2), times.gather(1, order)
-
-
-def _rate(step: int, progress: float) -> float:
-    fall = 1.0 if progress < DECAY_FROM else (1 - progress) / (1 - DECAY_FROM)
-    return min(1.0, (step + 1) / WARM_UP_STEPS) * max(LAST_RATE, fall)

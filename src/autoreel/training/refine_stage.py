@@ -36,6 +36,7 @@ from autoreel.training.stage import (
     set_rates,
     step_generator,
     update_average,
+    warm_then_fall,
 )  # fmt: skip
 
 WARM_UP_STEPS = 10
@@ -100,7 +101,7 @@ class RefineStage:
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         """One update (see `Stage.step`)."""
-        rate = min(1.0, (step + 1) / WARM_UP_STEPS) * max(LAST_RATE, 1.0 - progress)
+        rate = warm_then_fall(step, progress, warm_up=WARM_UP_STEPS, last=LAST_RATE)
         set_rates(self._optimizers.values(), rate)
         video = to_model(self.loader.batch(step).frames, self.device)
         generator = step_generator(self.seed, self.name, step)

@@ -217,6 +217,20 @@ def set_rates(optimizers: Iterable[torch.optim.Optimizer], share: float) -> None
             group["lr"] = group["base_lr"] * share
 
 
+def warm_then_fall(step: int, progress: float, *, warm_up: int, last: float, fall_from: float = 0.0) -> float:
+    """The share of its base that a rate has: rising over the first steps, whole, then falling linearly.
+
+    Args:
+        step: counted from 0.
+        progress: share of the budget that has passed, in [0, 1].
+        warm_up: steps until it is whole.
+        last: it falls no lower.
+        fall_from: progress from which it falls.
+    """
+    fall = 1.0 if progress < fall_from else (1.0 - progress) / (1.0 - fall_from)
+    return min(1.0, (step + 1) / warm_up) * max(last, fall)
+
+
 def descend(
     loss: Tensor, what: str, parameters: Iterable[nn.Parameter], optimizers: Iterable[torch.optim.Optimizer],
     most_norm: float,
