@@ -3,15 +3,15 @@
 The clock counts steps and what a side needs before its first one (our linear path), not the looking in between.
 Peers learn what ours does: the error of pixels and of frame differences and a little KL, by AdamW with a warm-up and a
 linear decay over the budget, weights averaged; in bfloat16 where the machine has it, again in float32 when that leaves
-the finite numbers.
+the finite numbers. A peer's width and rate are searched before in shorter trainings.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,16 +92,18 @@ class Ours:
 class Theirs:
     """A peer, trained the same way with its own optimizer."""
 
-    def __init__(self, name: str, width: int, layout: Layout, config: Config, store: FootageStore, dtype: Any) -> None:
+    def __init__(
+        self, name: str, width: int, rate: float, layout: Layout, config: Config, store: FootageStore, dtype: Any
+    ) -> None:
         torch.manual_seed(config.training.seed)
-        self.config, self.dtype, self.base_rate = config, dtype, RATES[name]
+        self.config, self.dtype, self.base_rate = config, dtype, rate
         self.peer = Peer(name, width, layout)
         self.averaged = copy.deepcopy(self.peer).requires_grad_(False)
         training = config.training
         self.loader = ClipLoader(
             store, "train", training.codec_frames, training.codec_batch, training.seed, training.mirror
         )
-        self.optimizer = torch.optim.AdamW(self.peer.parameters(), lr=RATES[name], betas=(0.9, 0.95), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(self.peer.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         training, objective = self.config.training, self.config.objective
@@ -142,22 +144,61 @@ def train_ours(config: Config, store: FootageStore, budget_s: float, start: dict
     return _train(side, result, config, store, budget_s, time.perf_counter() - began, side.stage.dtype)
 
 
-def train_peer(name: str, width: int, layout: Layout, config: Config, store: FootageStore, budget_s: float) -> Result:
-    """A peer for so many seconds; in float32 when bfloat16 fails."""
-    for dtype in dict.fromkeys((matrix_dtype(CPU), torch.float32)):
-        side = Theirs(name, width, layout, config, store, dtype)
-        result = Result(f"{name} {width}", parameters_of(side.peer), _name(dtype))
+@dataclass(frozen=True)
+class Settings:
+    """What a peer is trained with.
+
+    Args:
+        width: of its first level.
+        rate: of AdamW.
+        dtype: of the matrix products.
+    """
+
+    width: int
+    rate: float
+    dtype: torch.dtype
+
+
+def search_peer(
+    name: str, widths: Sequence[int], layout: Layout, config: Config, store: FootageStore, budget_s: float
+) -> tuple[Settings, list[Result]]:
+    """The settings that train best in a short budget: of the widths at the usual rate, then of rates at that width.
+
+    Each training has a whole schedule of its own. The choice is by the test split, which favours the peer a little.
+    """
+    tried: dict[Settings, Result] = {}
+
+    def best() -> Settings:
+        return max(tried, key=lambda key: tried[key].final.get("psnr_db", 0.0))
+
+    for width, rate in [(width, RATES[0]) for width in widths] + [(None, rate) for rate in RATES[1:]]:
+        asked = Settings(width or best().width, rate, matrix_dtype(CPU) if width else best().dtype)
+        used, result = train_peer(name, asked, layout, config, store, budget_s, ())
+        tried[used] = result
+    return best(), list(tried.values())
+
+
+def train_peer(
+    name: str, settings: Settings, layout: Layout, config: Config, store: FootageStore, budget_s: float,
+    marks: Sequence[float] = MARKS,
+) -> tuple[Settings, Result]:  # fmt: skip
+    """A peer for so many seconds, in float32 when bfloat16 fails; the settings used, and how it went."""
+    for dtype in dict.fromkeys((settings.dtype, torch.float32)):
+        used = replace(settings, dtype=dtype)
+        side = Theirs(name, used.width, used.rate, layout, config, store, dtype)
+        result = Result(f"{name} {used.width}, rate {used.rate:g}", parameters_of(side.peer), _name(dtype))
         try:
-            return _train(side, result, config, store, budget_s, 0.0, dtype)
+            return used, _train(side, result, config, store, budget_s, 0.0, dtype, marks)
         except NonFiniteError as error:
             print(f"{result.name}: {error} in {result.precision} after {result.steps} steps", flush=True)
-    return result
+    return used, result
 
 
 def _train(
-    side: Side, result: Result, config: Config, store: FootageStore, budget_s: float, used_s: float, dtype: Any
-) -> Result:
-    marks = [share * budget_s for share in MARKS]
+    side: Side, result: Result, config: Config, store: FootageStore, budget_s: float, used_s: float, dtype: Any,
+    shares: Sequence[float] = MARKS,
+) -> Result:  # fmt: skip
+    marks = [share * budget_s for share in shares]
     while used_s < budget_s:
         began = time.perf_counter()
         side.step(result.steps, min(1.0, used_s / budget_s))
