@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("footage", type=Path)
     parser.add_argument("--budget", default="10m", help="of each training")
-    parser.add_argument("--search", default="2m", help="of each training that searches a peer's width and rate")
+    parser.add_argument("--search", default="2m", help="of each training that searches a peer's width, batch and rate")
     parser.add_argument("--work", type=Path, required=True, help="prepared footage is kept there")
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--widths", type=int, default=3, help="how many are tried of each peer")

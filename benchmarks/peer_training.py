@@ -3,7 +3,7 @@
 The clock counts steps and what a side needs before its first one (our linear path), not the looking in between.
 Peers learn what ours does: the error of pixels and of frame differences and a little KL, by AdamW with a warm-up and a
 linear decay over the budget, weights averaged; in bfloat16 where the machine has it, again in float32 when that leaves
-the finite numbers. A peer's width and rate are searched before in shorter trainings.
+the finite numbers. A peer's width, batch and rate are searched before in shorter trainings.
 """
 
 from __future__ import annotations
@@ -69,6 +69,23 @@ class Result:
     final: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a peer is trained with.
+
+    Args:
+        width: of its first level.
+        batch: clips of a step.
+        rate: of AdamW.
+        dtype: of the matrix products.
+    """
+
+    width: int
+    batch: int
+    rate: float
+    dtype: torch.dtype
+
+
 class Ours:
     """Our codec in its own stage of training."""
 
@@ -93,17 +110,18 @@ class Theirs:
     """A peer, trained the same way with its own optimizer."""
 
     def __init__(
-        self, name: str, width: int, rate: float, layout: Layout, config: Config, store: FootageStore, dtype: Any
+        self, name: str, settings: Settings, layout: Layout, config: Config, store: FootageStore
     ) -> None:
         torch.manual_seed(config.training.seed)
-        self.config, self.dtype, self.base_rate = config, dtype, rate
-        self.peer = Peer(name, width, layout)
+        self.config, self.dtype, self.base_rate = config, settings.dtype, settings.rate
+        self.peer = Peer(name, settings.width, layout)
         self.averaged = copy.deepcopy(self.peer).requires_grad_(False)
         training = config.training
         self.loader = ClipLoader(
-            store, "train", training.codec_frames, training.codec_batch, training.seed, training.mirror
+            store, "train", training.codec_frames, settings.batch, training.seed, training.mirror
         )
-        self.optimizer = torch.optim.AdamW(self.peer.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+        learned, rate = self.peer.parameters(), settings.rate
+        self.optimizer = torch.optim.AdamW(learned, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         training, objective = self.config.training, self.config.objective
@@ -130,7 +148,7 @@ class Theirs:
             raise NonFiniteError("the peer's gradient")
         self.optimizer.step()
         update_average(self.averaged, self.peer, training.ema_decay, step)
-        return {"loss": float(loss)}
+        return {"loss": float(loss.detach())}
 
     def rebuild(self, video: Tensor) -> Tensor:
         return self.averaged(video)
@@ -144,25 +162,10 @@ def train_ours(config: Config, store: FootageStore, budget_s: float, start: dict
     return _train(side, result, config, store, budget_s, time.perf_counter() - began, side.stage.dtype)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a peer is trained with.
-
-    Args:
-        width: of its first level.
-        rate: of AdamW.
-        dtype: of the matrix products.
-    """
-
-    width: int
-    rate: float
-    dtype: torch.dtype
-
-
 def search_peer(
     name: str, widths: Sequence[int], layout: Layout, config: Config, store: FootageStore, budget_s: float
 ) -> tuple[Settings, list[Result]]:
-    """The settings that train best in a short budget: of the widths at the usual rate, then of rates at that width.
+    """The settings that train best in a short budget: width first, then a batch of a quarter, then another rate.
 
     Each training has a whole schedule of its own. The choice is by the test split, which favours the peer a little.
     """
@@ -171,10 +174,16 @@ def search_peer(
     def best() -> Settings:
         return max(tried, key=lambda key: tried[key].final.get("psnr_db", 0.0))
 
-    for width, rate in [(width, RATES[0]) for width in widths] + [(None, rate) for rate in RATES[1:]]:
-        asked = Settings(width or best().width, rate, matrix_dtype(CPU) if width else best().dtype)
-        used, result = train_peer(name, asked, layout, config, store, budget_s, ())
+    def attempt(settings: Settings) -> None:
+        used, result = train_peer(name, settings, layout, config, store, budget_s, ())
         tried[used] = result
+
+    batch = config.training.codec_batch
+    for width in widths:
+        attempt(Settings(width, batch, RATES[0], matrix_dtype(CPU)))
+    attempt(replace(best(), batch=max(1, batch // 4)))
+    for rate in RATES[1:]:
+        attempt(replace(best(), rate=rate))
     return best(), list(tried.values())
 
 
@@ -185,8 +194,9 @@ def train_peer(
     """A peer for so many seconds, in float32 when bfloat16 fails; the settings used, and how it went."""
     for dtype in dict.fromkeys((settings.dtype, torch.float32)):
         used = replace(settings, dtype=dtype)
-        side = Theirs(name, used.width, used.rate, layout, config, store, dtype)
-        result = Result(f"{name} {used.width}, rate {used.rate:g}", parameters_of(side.peer), _name(dtype))
+        side = Theirs(name, used, layout, config, store)
+        label = f"{name} {used.width}, batch {used.batch}, rate {used.rate:g}"
+        result = Result(label, parameters_of(side.peer), _name(dtype))
         try:
             return used, _train(side, result, config, store, budget_s, 0.0, dtype, marks)
         except NonFiniteError as error:
