@@ -33,6 +33,13 @@ def disk_full(options: argparse.Namespace) -> Findings:
     return disk_full.campaign(options.count, options.seed, options.only)
 
 
+def disk_writes(options: argparse.Namespace) -> Findings:
+    """Commands whose writes are refused one by one, as a full disk does."""
+    from benchmarks.fault_campaigns import disk_writes
+
+    return disk_writes.campaign(options.count, options.seed, options.only)
+
+
 def spikes(options: argparse.Namespace) -> Findings:
     """Losses that are not finite or far too high, in every stage of training."""
     from benchmarks.fault_campaigns import spikes
@@ -69,7 +76,8 @@ def slope(options: argparse.Namespace) -> Findings:
 
 
 CAMPAIGNS = {  # and how many cases
-    "attacks": (attacks, 1), "disk-full": (disk_full, 12), "kills": (kills, 50), "models": (models, 200),
+    "attacks": (attacks, 1), "disk-full": (disk_full, 12), "disk-writes": (disk_writes, 25),
+    "kills": (kills, 50), "models": (models, 200),
     "mutants": (mutants, 300), "slope": (slope, 5), "spikes": (spikes, 20),
 }  # fmt: skip
 

@@ -175,7 +175,7 @@ def campaign(count: int, seed: int, commands: Sequence[str] = ()) -> Findings:
         work = Path(folder)
         rows: list[tuple[object, ...]] = []
         findings.tables.append((("command", "disk, KB", "first", "again, with room"), rows))
-        for command in _commands(work, seed, commands or NAMES):
+        for command in command_lines(work, seed, commands or NAMES):
             sizes = [max(8, round(command.largest_mb * 1024 * (step + 0.5) / count)) for step in range(count)]
             for size_kb in sizes:
                 first, second = try_size(command, size_kb, work, findings)
@@ -184,7 +184,7 @@ def campaign(count: int, seed: int, commands: Sequence[str] = ()) -> Findings:
     return findings
 
 
-def _commands(work: Path, seed: int, names: Sequence[str]) -> list[Command]:
+def command_lines(work: Path, seed: int, names: Sequence[str]) -> list[Command]:
     """The command lines, after making what they read: footage, music, a run that is trained a little."""
     render_sample_footage(work / "clips", seed=seed, kinds=("romance",), clips_per_kind=2, clip_s=1.6, size=(64, 64))
     _write_music(work / "music.wav")

@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,11 +140,11 @@ def train_here(path: Path, store: FootageStore, log: Path, stop_at: int) -> None
             )
 
 
-def forked(path: Path, store: FootageStore, log: Path, stop_at: int = STEPS, go: int | None = None) -> int:
-    """`train_here` in a child; with `go` it waits for a byte from that descriptor before it begins.
+def fork_waiting(work: Callable[[], int], go: int | None = None) -> int:
+    """`work` in a child; with `go` it waits for a byte from that descriptor before it begins.
 
     Returns:
-        The child's process id. It ends with 0, 3 after an AutoreelError, 4 after any other error.
+        The child's process id. It ends with what `work` returns, or 4 after an error.
     """
     child = os.fork()
     if child:
@@ -154,12 +154,22 @@ def forked(path: Path, store: FootageStore, log: Path, stop_at: int = STEPS, go:
         if go is not None:
             ctypes.CDLL(None).prctl(_PR_SET_PTRACER, ctypes.c_ulong(_ANY & (2**64 - 1)), 0, 0, 0)
             os.read(go, 1)
-        train_here(path, store, log, stop_at)
-        code = 0
-    except AutoreelError:
-        code = 3
+        code = work()
     finally:
         os._exit(code)
+
+
+def forked(path: Path, store: FootageStore, log: Path, stop_at: int = STEPS, go: int | None = None) -> int:
+    """`train_here` in a child, which ends with 0, 3 after an AutoreelError, 4 after any other error."""
+
+    def work() -> int:
+        try:
+            train_here(path, store, log, stop_at)
+        except AutoreelError:
+            return 3
+        return 0
+
+    return fork_waiting(work, go)
 
 
 def ended(child: int, timeout_s: float = 3600.0) -> int:
@@ -177,8 +187,20 @@ def ended(child: int, timeout_s: float = 3600.0) -> int:
 
 def traced(path: Path, store: FootageStore, log: Path, trace: Path, inject: str = "") -> int:
     """Train from where the run is to the end under strace; returns how it ended."""
+    return under_strace(lambda go: forked(path, store, log, go=go), trace, inject)
+
+
+def under_strace(start: Callable[[int], int], trace: Path, inject: str = "", timeout_s: float = 3600.0) -> int:
+    """A child that waits for a byte, with strace attached to its main thread; returns how it ended.
+
+    Args:
+        start: begins the child and returns its process id, given the descriptor it waits on.
+        trace: where the calls are written.
+        inject: a fault, as strace takes it.
+        timeout_s: until it is killed: TimeoutError.
+    """
     read, write = os.pipe()
-    child = forked(path, store, log, go=read)
+    child = start(read)
     command = ["strace", "-y", "-p", str(child), "-o", str(trace), "-e", f"trace={','.join(CALLS)}"]
     if inject:
         command += ["-e", f"inject={inject}"]
@@ -191,7 +213,7 @@ def traced(path: Path, store: FootageStore, log: Path, trace: Path, inject: str 
             raise RuntimeError(f"strace cannot be attached: {line.strip()}")
         os.write(write, b"g")
         try:
-            return ended(child)
+            return ended(child, timeout_s)
         finally:
             os.close(read)
             os.close(write)
