@@ -51,6 +51,7 @@ CALLS = (
     "ftruncate", "flock", "lseek", "close",
 )  # fmt: skip
 FAILING = ("openat", "mkdir", "write", "fsync", "rename")  # calls that a full or broken disk refuses
+FAULTS = ("signal=KILL", "error=ENOSPC", "error=EIO")
 CALLS_PER_KILL = 2
 _PR_SET_PTRACER, _ANY = 0x59616D61, -1
 
@@ -279,8 +280,9 @@ def campaign(count: int, seed: int, only: tuple[str, ...] = ()) -> Findings:
     """`count` random kills; then calls, each killed, and each refused by a full and by a broken disk.
 
     A training of two saves has about a thousand such cases; CALLS_PER_KILL times the count of each fault are drawn.
+    `only`: moments, calls, or the name of a fault (KILL, ENOSPC, EIO).
     """
-    findings = Findings("kills")
+    findings = Findings("-".join(["kills", *only]))
     rng = random.Random(seed)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -289,10 +291,11 @@ def campaign(count: int, seed: int, only: tuple[str, ...] = ()) -> Findings:
         rows: list[tuple[object, ...]] = []
         if not only or "moments" in only:
             rows.append(("SIGKILL at a random moment", count, bench.random_kills(count, rng, findings), ""))
-        if not only or "calls" in only:
+        faults = [fault for fault in FAULTS if not only or "calls" in only or fault.partition("=")[2] in only]
+        if faults:
             cases = bench.cases()
             findings.problems += order_problems(work / "dry.trace", work / "dry")
-            for fault in ("signal=KILL", "error=ENOSPC", "error=EIO"):
+            for fault in faults:
                 mine = [case for case in cases if case.fault == fault]
                 chosen = sorted(rng.sample(range(len(mine)), min(len(mine), CALLS_PER_KILL * count)))
                 found = bench.faults([mine[i] for i in chosen], findings)

@@ -35,19 +35,23 @@ from autoreel.training.prior_stage import PriorStage
 from autoreel.training.progress import Lines
 from autoreel.training.refine_stage import RefineStage
 from autoreel.training.stage import Export
+from autoreel.training.upscale_stage import UpscaleStage
 
 STEPS = 900
 SAVE_EVERY = 60
 SPIKE = 1e4
 CLOSE = 0.02  # of the loss without faults
-LAYERS = {"codec": "decoder", "prior": "velocity", "refine": "head"}  # whose output is disturbed
+LAYERS = {"codec": "decoder", "prior": "velocity", "refine": "head", "upscale": "conv_out"}  # whose output is disturbed
+SIDES = (32, 64)  # pixels of the footage, and of the larger one that the upscaler learns from
 SMALL = Config(
-    data=DataConfig(height=32, width=32),
+    data=DataConfig(height=SIDES[0], width=SIDES[0]),
     codec=CodecConfig(latent_channels=4, widths=(8, 16, 16), encoder_depths=(1, 1, 1), decoder_depths=(1, 1, 1)),
     discriminator=DiscriminatorConfig(width=8),
     prior=PriorConfig(width=32, depth=2, heads=1, patch=1, window=3, steps=2),
-    training=TrainingConfig(codec_batch=2, codec_frames=5, prior_batch=8, threads=1),
+    training=TrainingConfig(codec_batch=2, codec_frames=5, prior_batch=8, upscale_batch=2, threads=1),
 )
+Footage = tuple[FootageStore, FootageStore | None]  # the second one is twice as large; only the upscaler needs it
+AnyStage = CodecStage | PriorStage | RefineStage | UpscaleStage
 
 
 class Faulty:
@@ -58,7 +62,7 @@ class Faulty:
         faults: factor on a layer's output by step; NaN for a loss that is not finite.
     """
 
-    def __init__(self, stage: CodecStage | PriorStage | RefineStage, faults: Mapping[int, float]) -> None:
+    def __init__(self, stage: AnyStage, faults: Mapping[int, float]) -> None:
         self._stage, self._faults = stage, dict(faults)
         self.name, self.seed = stage.name, stage.seed
         self.num_taken = 0
@@ -107,19 +111,31 @@ class Watching(Lines):
         self.num_rewinds += "back to the state of step" in text
 
 
-def train(name: str, work: Path, store: FootageStore, codec: Codec, faults: Mapping[int, float]) -> dict[str, Any]:
+def train(
+    name: str, work: Path, footage: Footage, codec: Codec, faults: Mapping[int, float]
+) -> dict[str, Any]:
     """Train one stage to the end with faults in it.
+
+    Args:
+        name: of the stage.
+        work: a folder for the run.
+        footage: what it learns from.
+        codec: what the stages after the codec's begin with.
+        faults: as `Faulty` takes them.
 
     Returns:
         loss: mean of the last tenth of the steps without a fault; rewinds; finite: of every checkpoint and the result.
     """
+    store, larger = footage
     with tempfile.TemporaryDirectory(dir=work) as folder:
         run = RunFolder.create(Path(folder) / "run", SMALL)
         torch.manual_seed(0)
         if name == "codec":
-            stage: CodecStage | PriorStage | RefineStage = CodecStage(SMALL, store, torch.device("cpu"))
+            stage: AnyStage = CodecStage(SMALL, store, torch.device("cpu"))
         elif name == "refine":
             stage = RefineStage(SMALL, copy.deepcopy(codec), None, store, torch.device("cpu"))
+        elif larger is not None:
+            stage = UpscaleStage(SMALL, copy.deepcopy(codec), store, larger, torch.device("cpu"))
         else:
             stage = PriorStage.open(run, store, codec, torch.device("cpu"), Budget(steps=STEPS))
         faulty, shown, unsound = Faulty(stage, faults), Watching(), list[str]()
@@ -171,23 +187,41 @@ def plans(count: int, seed: int) -> dict[str, dict[int, float]]:
     return found
 
 
+def prepare_sample(work: Path, seed: int, detail: int, side: int) -> FootageStore:
+    """The sample footage at a size.
+
+    Args:
+        work: where it is put.
+        seed: of what is in it.
+        detail: pixels a side it is rendered with; the same clips serve every size.
+        side: pixels a side of the store.
+    """
+    clips = work / f"clips-{detail}"
+    if not clips.exists():
+        render_sample_footage(clips, seed=seed, kinds=("travel",), clips_per_kind=4, clip_s=1.6, size=(detail, detail))
+    return prepare([clips], work / f"store-{detail}-{side}", DataConfig(height=side, width=side)).store
+
+
 def campaign(count: int, seed: int, stages: tuple[str, ...] = tuple(LAYERS)) -> Findings:
     """Every plan on each stage, against the same training without faults."""
     findings = Findings("-".join(["spikes", *(stages if len(stages) < len(LAYERS) else ())]))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        render_sample_footage(work / "clips", seed=seed, kinds=("travel",), clips_per_kind=4, clip_s=1.6, size=(32, 32))
-        store = prepare([work / "clips"], work / "store", SMALL.data).store
+        small, large = SIDES
+        stores: dict[str, Footage] = {"": (prepare_sample(work, seed, small, small), None)}
+        if "upscale" in stages:
+            stores["upscale"] = prepare_sample(work, seed, large, small), prepare_sample(work, seed, large, large)
         torch.manual_seed(0)
         codec = Codec(SMALL.codec).eval()
         rows: list[tuple[object, ...]] = []
         findings.tables.append((("stage", "faults", "final loss", "change", "rewinds", "checkpoints seen"), rows))
         for name in stages:
-            whole = train(name, work, store, codec, {})["loss"]
+            footage = stores.get(name, stores[""])
+            whole = train(name, work, footage, codec, {})["loss"]
             rows.append((name, "none", f"{whole:.5f}", "", 0, ""))
             for plan, faults in plans(count, seed).items():
-                found = train(name, work, store, codec, faults)
+                found = train(name, work, footage, codec, faults)
                 change = found["loss"] / whole - 1
                 counts = (found["rewinds"], found["checkpoints"])
                 rows.append((name, plan, f"{found['loss']:.5f}", f"{change:+.1%}", *counts))

@@ -10,8 +10,6 @@ import torch
 from benchmarks.fault_campaigns import kills, spikes
 from benchmarks.fault_campaigns.report import Findings
 
-from autoreel.data.prepare import prepare
-from autoreel.data.sample import render_sample_footage
 from autoreel.models.codec import Codec
 
 
@@ -36,17 +34,17 @@ def test_kills_and_a_full_disk_at_calls_of_a_save(bench: kills.Bench) -> None:
     assert bench.faults([*renames, *full], findings)[0] == 2, findings.problems
 
 
-@pytest.mark.parametrize("stage", ["codec", "prior", "refine"])
+@pytest.mark.parametrize("stage", ["codec", "prior", "refine", "upscale"])
 def test_losses_that_are_not_finite_reach_no_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     monkeypatch.setattr(spikes, "STEPS", 48)
     monkeypatch.setattr(spikes, "SAVE_EVERY", 6)
-    render_sample_footage(tmp_path / "clips", kinds=("travel",), clips_per_kind=2, clip_s=0.8, size=(32, 32))
-    store = prepare([tmp_path / "clips"], tmp_path / "store", spikes.SMALL.data).store
+    detail, larger = (64, spikes.prepare_sample(tmp_path, 0, 64, 64)) if stage == "upscale" else (32, None)
+    footage = spikes.prepare_sample(tmp_path, 0, detail, 32), larger
     torch.manual_seed(0)
     codec = Codec(spikes.SMALL.codec).eval()
     faults = dict.fromkeys((3, 11, 20, 21, 22, 40), math.nan) | {30: spikes.SPIKE}
-    found = spikes.train(stage, tmp_path, store, codec, faults)
+    found = spikes.train(stage, tmp_path, footage, codec, faults)
     assert (found["error"], found["unsound"], found["rewinds"]) == ("", [], 1)
     assert found["checkpoints"] >= 4
