@@ -63,7 +63,12 @@ class StandIn:
 
     def decode(self, latents: NDArray[np.float32], num_frames: int | None = None) -> Frames:
         count = num_frames or 1 + 4 * (len(latents) - 1)
-        return np.concatenate(list(self.generate_stream(None, count, abs(round(float(latents[0, 0, 0, 0]))))))
+        found = np.empty((count, *self.size, 3), np.uint8)
+        start = 0
+        for chunk in self.generate_stream(None, count, abs(round(float(latents[0, 0, 0, 0])))):
+            found[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return found
 
     def morph(self, start: Frames, end: Frames, num_frames: int = 33) -> Frames:
         share = np.linspace(0, 1, num_frames, dtype=np.float32)[:, None, None, None]

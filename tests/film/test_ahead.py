@@ -29,6 +29,22 @@ def test_all_items_in_order() -> None:
     assert closed and "ahead" not in _names()
 
 
+def test_no_more_are_made_than_may_wait() -> None:
+    made, third = [0], threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        while made[0] < 9:
+            made[0] += 1
+            if made[0] == 3:
+                third.set()
+            yield made[0]
+
+    with ahead(items(), 1) as taken:
+        assert next(taken) == 1  # which gives way to the second one, and to no more
+        assert not third.wait(0.3) and made[0] <= 2
+        assert next(taken) == 2 and third.wait(5)
+
+
 def test_an_error_comes_where_the_item_would_have() -> None:
     closed: list[bool] = []
     seen = []

@@ -29,35 +29,34 @@ def ahead(
 
     Args:
         items: made there from start to end, and closed there.
-        size: how many may wait.
+        size: how many may be made before they are taken, the one in the making among them.
         stop: set when the block ends. Threads in a row share one, so that none waits for another that has gone.
 
     Yields:
         The same items; an error of the generator is raised where the item would have come.
     """
-    waiting: queue.Queue[ItemT | _End[ItemT]] = queue.Queue(size)
+    waiting: queue.SimpleQueue[ItemT | _End[ItemT]] = queue.SimpleQueue()
+    room = threading.Semaphore(size)
     stopped = stop if stop is not None else threading.Event()
 
-    def put(item: ItemT | _End[ItemT]) -> bool:
+    def is_room() -> bool:
         while not stopped.is_set():
-            try:
-                waiting.put(item, timeout=_LOOK_S)
+            if room.acquire(timeout=_LOOK_S):
                 return True
-            except queue.Full:
-                continue
         return False
 
     def work() -> None:
         error: BaseException | None = None
         try:
-            for item in items:
-                if not put(item):
-                    break
+            while is_room():
+                waiting.put(next(items))  # nothing else may hold it: an item may be large
+        except StopIteration:
+            pass
         except BaseException as caught:  # raised again in the thread that waits
             error = caught
         finally:
             items.close()
-            put(_End(error))
+            waiting.put(_End(error))
 
     def take() -> Iterator[ItemT]:
         while True:
@@ -71,7 +70,9 @@ def ahead(
                 if item.error is not None:
                     raise item.error
                 return
+            room.release()
             yield item
+            del item
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)
     thread.start()

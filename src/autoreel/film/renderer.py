@@ -47,7 +47,7 @@ BEAT_RATE_HZ = 22_050
 REPORT_EVERY_S = 2.0
 FRAMES_AHEAD = 24  # composed before the encoder asks for them
 PREVIEW_PX = 384
-SHOTS_AHEAD = 1  # made, at the model's size, before it is composed: more of them are memory and no speed
+SHOTS_AHEAD = 1  # made, or in the making, while another is composed: more of them are memory and no speed
 
 
 @dataclass(frozen=True)
