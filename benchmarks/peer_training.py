@@ -34,7 +34,7 @@ from autoreel.training.stage import NonFiniteError, step_generator, update_avera
 CPU = torch.device("cpu")
 WARM_UP_STEPS = 20
 MAX_GRADIENT_NORM = 1.0
-MARKS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the budget after which the test split is looked at
+MARKS = (0.05, 0.1, 0.2, 0.5, 1.0)  # shares of the budget after which the test split is looked at; and before it
 LOOKED_AT = 24  # windows on the way; all of them at the end
 
 
@@ -209,6 +209,14 @@ def _train(
     shares: Sequence[float] = MARKS,
 ) -> Result:  # fmt: skip
     marks = [share * budget_s for share in shares]
+
+    def look() -> None:
+        psnr = measure(side.rebuild, store, config.training.codec_frames, dtype, LOOKED_AT)["psnr_db"]
+        result.curve.append((round(used_s, 1), round(psnr, 2)))
+        print(f"{result.name}: {used_s:.0f} s, {result.steps} steps, {psnr:.2f} dB", flush=True)
+
+    if marks:
+        look()
     while used_s < budget_s:
         began = time.perf_counter()
         side.step(result.steps, min(1.0, used_s / budget_s))
@@ -217,9 +225,7 @@ def _train(
         if marks and used_s >= marks[0] and used_s < budget_s:
             while marks and used_s >= marks[0]:
                 marks.pop(0)
-            psnr = measure(side.rebuild, store, config.training.codec_frames, dtype, LOOKED_AT)["psnr_db"]
-            result.curve.append((round(used_s, 1), round(psnr, 2)))
-            print(f"{result.name}: {used_s:.0f} s, {result.steps} steps, {psnr:.2f} dB", flush=True)
+            look()
     result.final = measure(side.rebuild, store, config.training.codec_frames, dtype, None)
     result.curve.append((round(used_s, 1), round(result.final["psnr_db"], 2)))
     print(f"{result.name}: {used_s:.0f} s, {result.steps} steps, {result.final}", flush=True)
