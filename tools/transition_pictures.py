@@ -12,8 +12,8 @@ from PIL import Image
 from autoreel.data.sample import sample_frames
 from autoreel.film.transitions import MIXES, mix
 from autoreel.media.layers import overlay
-from autoreel.media.planar import as_rgb
 from autoreel.media.titles import render_title
+from autoreel.media.yuv420 import as_rgb
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "transitions.jpg"
 SIZE = (84, 112)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -266,10 +266,15 @@ FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+def most_like(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be; None when it is like none of them."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+
+
 def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """`, did you mean 'x'?` for the known name most like `name`, or nothing."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"
+    """For an error's line: `, did you mean 'x'?` with the known name most like `name`, or all of them."""
+    match = most_like(name, known)
+    return f", did you mean '{match}'?" if match else f"; known: {', '.join(known)}"
 
 
 def from_mapping(cls: type[ModelT], mapping: Mapping[str, Any], where: str) -> ModelT:

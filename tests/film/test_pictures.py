@@ -7,14 +7,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from autoreel.film.crossed import CROSSINGS
 from autoreel.film.effects import EFFECTS, ColorEffect, Effect, GrainEffect, SepiaEffect, ZoomEffect
 from autoreel.film.filters import FILTERS, PLANAR_FILTERS, Span, make_filters, make_planar_filters, stays_planar
 from autoreel.film.sources import Fitter
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Canvas, TransitionKind
 from autoreel.film.transitions import MIXES, mix, to_color
+from autoreel.film.xfade import XFADES
 from autoreel.media.encode import VideoWriter
-from autoreel.media.planar import Picture, Planar, as_planar, as_rgb
+from autoreel.media.yuv420 import Picture, Planar, as_planar, as_rgb
 
 SIZE = (48, 64)
 SPAN = Span(20, SIZE, seed=3)
@@ -138,7 +138,7 @@ def test_a_moment_of_a_crossing_does_not_depend_on_those_before(kind: str) -> No
     assert np.array_equal(_array(mix(kind, before, after, 0.2)), _array(mix(kind, before, after, 0.2)))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MIXES if kind not in CROSSINGS])  # FFmpeg's are made of RGB alone
+@pytest.mark.parametrize("kind", [kind for kind in MIXES if kind not in XFADES])  # FFmpeg's are made of RGB alone
 @pytest.mark.parametrize("progress", [0.1, 0.5, 0.77])
 def test_a_transition_of_planar_pictures_looks_the_same(kind: str, progress: float) -> None:
     before, after = _picture(), _picture().transpose(Image.Transpose.FLIP_TOP_BOTTOM)

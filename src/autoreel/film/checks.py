@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from autoreel.config import nearest
+from autoreel.config import most_like, nearest
 from autoreel.errors import ConfigError
 from autoreel.film.effects import EFFECTS, TIME_EFFECTS
 from autoreel.film.storyboard import (
@@ -174,7 +174,7 @@ def _problem_of_field(item: Any) -> str:
     given = item.get("input")
     if kind == "union_tag_not_found":
         for unknown in given if isinstance(given, Mapping) else ():
-            if isinstance(unknown, str) and "did you mean" in nearest(unknown, ["name"]):
+            if isinstance(unknown, str) and most_like(unknown, ["name"]):
                 return f"{place}unknown key '{unknown}'{nearest(unknown, ['name'])}"
         return f"{place}an effect needs a 'name': {', '.join(EFFECTS)}"
     if kind == "union_tag_invalid":
@@ -182,11 +182,10 @@ def _problem_of_field(item: Any) -> str:
         return f"{place}unknown effect '{tag}'{nearest(tag, dict(EFFECTS))}"
     if kind == "literal_error":
         known = [word.strip("'") for word in item["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        meant = nearest(given, known) if isinstance(given, str) else ""
-        if "did you mean" not in meant:
-            more = f" and {len(known) - MOST_NAMES} more, see docs/storyboard.md" if len(known) > MOST_NAMES else ""
-            meant = f"; known: {', '.join(known[:MOST_NAMES])}{more}"
-        return f"{place}'{key}' is {_quoted(given)}{meant}"
+        if isinstance(given, str) and most_like(given, known):
+            return f"{place}'{key}' is {_quoted(given)}{nearest(given, known)}"
+        more = f" and {len(known) - MOST_NAMES} more, see docs/storyboard.md" if len(known) > MOST_NAMES else ""
+        return f"{place}'{key}' is {_quoted(given)}; known: {', '.join(known[:MOST_NAMES])}{more}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{place}'{key}' is {_short(given)}; it must be a table" if key else f"{place}must be a table"
     if kind == "tuple_type":

@@ -24,7 +24,7 @@ from autoreel.film.provenance import upscaler_hash
 from autoreel.film.sources import Fitter, open_source, skipped
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Storyboard
 from autoreel.film.transitions import fade, mix, to_color
-from autoreel.media.planar import Picture, as_planar, as_rgb
+from autoreel.media.yuv420 import Picture, as_planar, as_rgb
 
 
 class _Shown:
@@ -70,7 +70,7 @@ class Composer:
         run_hash: of the run's weights; None keeps nothing in the cache.
         first, last: the part of the film that is wanted, in frames; to its end when None.
         ready: numbers and frames of the shots in `wanted`, as they are made.
-        planar: pictures without effects are laid out for encoders that halve the colour (`planar.py`).
+        planar: pictures without effects are laid out for encoders that halve the colour (`yuv420.py`).
     """
 
     board: Storyboard

@@ -17,7 +17,7 @@ from autoreel.errors import MediaError
 from autoreel.film import effects as fx
 from autoreel.film.tones import LEVELS, balanced, curve, looked_up, read_cube, table
 from autoreel.media.decode import decode
-from autoreel.media.planar import BLACK, GREY, Planar, packed
+from autoreel.media.yuv420 import BLACK, GREY, Planar, packed
 
 Filter = Callable[[Image.Image, int], Image.Image]  # the picture, and its frame's number within the shot
 PlanarFilter = Callable[[Planar, int], Planar]

@@ -9,8 +9,8 @@ from autoreel.film.layout import Layout
 from autoreel.film.storyboard import Captions, Storyboard, Title
 from autoreel.media.captions import Caption, read_captions
 from autoreel.media.layers import TitleLayer, overlay
-from autoreel.media.planar import Picture
 from autoreel.media.titles import check_text, render_title
+from autoreel.media.yuv420 import Picture
 
 
 class Overlays:

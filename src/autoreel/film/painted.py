@@ -21,7 +21,7 @@ from PIL import Image
 from autoreel.clip import Frames
 from autoreel.film.made import FilmRun
 from autoreel.film.transitions import fade
-from autoreel.media.planar import Picture, Planar, from_rgb, to_rgb
+from autoreel.media.yuv420 import Picture, Planar, from_rgb, to_rgb
 
 EDGE = 0.2  # of the transition, at either end, over which painted frames come in and go
 SHORTEST = 5  # frames of the model: below, there is no way to paint

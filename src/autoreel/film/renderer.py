@@ -37,9 +37,9 @@ from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
 from autoreel.media.encoders import Codec, Quality
 from autoreel.media.manifest import Signing, sign
-from autoreel.media.planar import Picture, as_planar, as_rgb
 from autoreel.media.sound import fit
 from autoreel.media.watermark import Watermark, run_id
+from autoreel.media.yuv420 import Picture, as_planar, as_rgb
 
 T = TypeVar("T")
 Report = Callable[[str], None]

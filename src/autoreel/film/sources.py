@@ -25,8 +25,8 @@ from autoreel.film.motion import along_motion
 from autoreel.film.pace import Pace
 from autoreel.film.storyboard import Canvas, Shot
 from autoreel.media.decode import decode, first_frame
-from autoreel.media.planar import Picture, Planar, as_rgb, from_rgb, plain, planes_of
 from autoreel.media.probe import probe
+from autoreel.media.yuv420 import Picture, Planar, as_rgb, from_rgb, plain, planes_of
 
 MAX_REVERSED_BYTES = 1 << 30
 

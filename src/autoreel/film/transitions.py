@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from PIL import Image
 
-from autoreel.film.crossed import CROSSINGS, cross
-from autoreel.media.planar import Picture, Planar, as_planar, as_rgb, blended, composed, plain, planes_of
+from autoreel.film.xfade import XFADES, cross
+from autoreel.media.yuv420 import Picture, Planar, as_planar, as_rgb, blended, composed, plain, planes_of
 
 # Of two pictures in one layout; progress in (0, 1): 0 is all `before`, 1 is all `after`.
 Mix = Callable[[Picture, Picture, float], Picture]
@@ -155,7 +155,7 @@ MIXES: dict[str, Mix] = {
     "slide-down": _slide(0, 1),
     "circle-open": _circle(True),
     "circle-close": _circle(False),
-    **{kind: _crossed(kind) for kind in CROSSINGS},
+    **{kind: _crossed(kind) for kind in XFADES},
 }
 
 

@@ -18,9 +18,9 @@ from autoreel.clip import Frames, Sound
 from autoreel.errors import translate_os_error
 from autoreel.media.captions import Caption, CaptionTrack
 from autoreel.media.encoders import CODECS, encoder_for
-from autoreel.media.planar import Planar, as_frame
 from autoreel.media.sound import resample
 from autoreel.media.tracks import Reader, SoundStream
+from autoreel.media.yuv420 import Planar, as_frame
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

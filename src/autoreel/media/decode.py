@@ -41,7 +41,7 @@ class FrameChunk:
     """Some pictures that follow each other.
 
     Args:
-        frames: uint8 (n, H, W, 3), sRGB; planar ones (n, H * 3 / 2, W) as `planar.py` lays them out.
+        frames: uint8 (n, H, W, 3), sRGB; planar ones (n, H * 3 / 2, W) as `yuv420.py` lays them out.
         pts_s: float64 (n,), the time of each in seconds from the file's start.
     """
 
@@ -73,7 +73,7 @@ def decode(
         rate: pictures per second of the result; None for the file's own times.
         start_s, end_s: only what is shown in [start_s, end_s), in seconds from the file's start.
         limits: what it may cost.
-        planar: give pictures in the layout of `planar.py`; needs a `size` of even sides.
+        planar: give pictures in the layout of `yuv420.py`; needs a `size` of even sides.
 
     Returns:
         Chunks of 1 to 64 pictures; the whole is never in memory. Closing the iterator ends the child process.

@@ -25,9 +25,9 @@ from autoreel.errors import UsageError
 from autoreel.media.captions import Caption
 from autoreel.media.containers import ContainerSink
 from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, PIXEL_FORMAT, Codec, Quality, encoder_for, factor_of
-from autoreel.media.planar import Planar, to_rgb
 from autoreel.media.stills import GifSink, PngSink
 from autoreel.media.tracks import SoundStream
+from autoreel.media.yuv420 import Planar, to_rgb
 from autoreel.runs import atomic_path
 
 METADATA_KEYS = frozenset(  # what every container keeps under its own name for it

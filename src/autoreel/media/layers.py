@@ -1,4 +1,4 @@
-"""Text as it is laid over pictures, be they red, green and blue or planar (`planar.py`)."""
+"""Text as it is laid over pictures, be they red, green and blue or planar (`yuv420.py`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from autoreel.media.planar import Picture, Planar, from_rgb, planes_of
+from autoreel.media.yuv420 import Picture, Planar, from_rgb, planes_of
 
 
 @dataclass(frozen=True)

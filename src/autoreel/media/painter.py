@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoreel.errors import MediaError
-from autoreel.media import colour, planar, reader
+from autoreel.media import colour, reader, yuv420
 from autoreel.media.decoded import Timed
 from autoreel.media.geometry import Fit, Orientation, Plan, display_size, plan
 from autoreel.media.limits import Limits
@@ -83,7 +83,7 @@ class Painter:
         size: (height, width) of the result; None for that of the first frame as shown.
         fit: how frames are fitted into it.
         limits: on pixels.
-        is_planar: give them as `planar.py` lays them out; the size is even then.
+        is_planar: give them as `yuv420.py` lays them out; the size is even then.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Painter:
         if wide:
             scaled = colour.to_standard(scaled, frame.color_trc, frame.color_primaries)
         finished = layout.finish(scaled)
-        return planar.from_rgb(finished).data[..., None] if self._is_planar else finished
+        return yuv420.from_rgb(finished).data[..., None] if self._is_planar else finished
 
 
 def _stays_planar(frame: Any, layout: Plan, wide: bool) -> bool:

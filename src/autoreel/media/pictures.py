@@ -32,7 +32,7 @@ class PictureRequest:
         rate: constant pictures per second, or None for the file's own times.
         start_s, end_s: only pictures in [start_s, end_s).
         first_only: end after one picture.
-        planar: uint8 (H * 3 / 2, W, 1) as `planar.py` lays it out, instead of (H, W, 3).
+        planar: uint8 (H * 3 / 2, W, 1) as `yuv420.py` lays it out, instead of (H, W, 3).
     """
 
     size: tuple[int, int] | None = None

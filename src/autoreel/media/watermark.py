@@ -25,7 +25,7 @@ from PIL import Image
 
 from autoreel.clip import Frames
 from autoreel.errors import UsageError
-from autoreel.media.planar import BLACK, WHITE, Planar, planes_of
+from autoreel.media.yuv420 import BLACK, WHITE, Planar, planes_of
 
 VERSION = 1
 GRID = 64  # the pattern's own pixels, on a picture of any size

@@ -13,9 +13,9 @@ from autoreel.errors import UsageError
 from autoreel.media.decode import decode
 from autoreel.media.encode import VideoWriter
 from autoreel.media.layers import overlay
-from autoreel.media.planar import Planar, as_planar, as_rgb, blended, composed, from_rgb, packed, plain, to_rgb
 from autoreel.media.titles import render_title
 from autoreel.media.watermark import Watermark
+from autoreel.media.yuv420 import Planar, as_planar, as_rgb, blended, composed, from_rgb, packed, plain, to_rgb
 
 SIZE = (46, 62)  # neither a multiple of 4
 

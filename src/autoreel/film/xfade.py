@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 # Ours, and FFmpeg's. Those that transitions.py makes itself (fade, wipes, slides, circles, dissolve) are not here.
-CROSSINGS = {
+XFADES = {
     "wipe-top-left": "wipetl", "wipe-top-right": "wipetr", "wipe-bottom-left": "wipebl", "wipe-bottom-right": "wipebr",
     "diagonal-top-left": "diagtl", "diagonal-top-right": "diagtr",
     "diagonal-bottom-left": "diagbl", "diagonal-bottom-right": "diagbr",
@@ -40,7 +40,7 @@ def cross(kind: str, before: Image.Image, after: Image.Image, progress: float) -
     """One frame of a transition.
 
     Args:
-        kind: a key of `CROSSINGS`.
+        kind: a key of `XFADES`.
         before, after: RGB pictures of equal size.
         progress: in (0, 1).
     """
@@ -61,7 +61,7 @@ class _Graph:
         graph.threads = 1
         is_like = f"video_size={size[0]}x{size[1]}:pix_fmt=gbrp:time_base=1/{_TICKS}:frame_rate=25:pixel_aspect=1/1"
         self._inputs: list[Any] = [graph.add("buffer", is_like) for _ in range(2)]
-        fade = graph.add("xfade", f"transition={CROSSINGS[kind]}:duration=1:offset=0")
+        fade = graph.add("xfade", f"transition={XFADES[kind]}:duration=1:offset=0")
         self._out: Any = graph.add("buffersink")
         for number, one in enumerate(self._inputs):
             one.link_to(fade, 0, number)
