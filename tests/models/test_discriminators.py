@@ -75,7 +75,7 @@ def test_the_original_counts_only_where_it_is_seen(judge: AnyDiscriminator) -> N
     with_one, with_another = judge(video, _video(2))[0], judge(video, _video(3))[0]
     assert torch.equal(with_one, with_another) != judge.sees_original
     if judge.sees_original:
-        with pytest.raises(ValueError, match="sees the original too"):
+        with pytest.raises(ValueError, match="sees the partner too"):
             judge(video)
     else:
         assert torch.equal(judge(video)[0], with_one)

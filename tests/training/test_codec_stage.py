@@ -83,6 +83,28 @@ def test_in_the_second_part_the_encoder_stands_still() -> None:
     assert not torch.equal(painted, repainted)
 
 
+def test_a_judge_of_pairs_never_sees_one_picture_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"discriminator": {"sees_original": True}, "objective": {"r1_weight": 0.1, "r2_weight": 0.1, "r1_every": 1}}
+    stage = CodecStage(with_parts(SMALL, parts, "here"), NoiseFootage(SMALL), CPU)
+    pairs = []
+    look = stage.adversary.look
+
+    def noted(video: torch.Tensor, partner: torch.Tensor) -> Any:
+        pairs.append((video.detach(), partner.detach()))
+        return look(video, partner)
+
+    monkeypatch.setattr(stage.adversary, "look", noted)
+    stage.step(0, 0.95)
+    (real, made), *others = pairs
+    assert not torch.equal(real, made)
+    # The decoder's look and the judge's, then each side with a little noise, its partner as it is.
+    assert [torch.equal(partner, real) for _, partner in others] == [True, True, False, True]
+    assert torch.equal(others[2][1], made)
+    assert all(torch.allclose(a, b, atol=0.5) for (a, _), b in zip(others, (made, made, real, made), strict=True))
+    with torch.no_grad():  # a perfect reconstruction leaves nothing to tell the sides apart by
+        assert torch.equal(look(real, real.clone())[0], look(real.clone(), real)[0])
+
+
 def test_a_term_of_weight_zero_is_left_out() -> None:
     assert "penalty" in make().step(0, 0.95)
     assert "penalty" not in make(ObjectiveConfig(r1_weight=0.0, r2_weight=0.0)).step(0, 0.95)

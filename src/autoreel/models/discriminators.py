@@ -3,8 +3,9 @@
     conv   a logit for each patch of about 40 x 40 pixels and each group (or several groups together: `groups`)
     fc     one logit for each group, from the whole picture through fully connected layers
 
-Both may see the original beside the video they judge, as another set of channels (LTX-Video 2024). Both may hold the
-largest singular value of every matrix at one (spectral normalisation, Miyato et al. 2018).
+Both may see the partner of the video they judge, as another set of channels: the original beside what was painted of
+it, or the other way round, and are to say which of the two comes first (LTX-Video 2024). Both may hold the largest
+singular value of every matrix at one (spectral normalisation, Miyato et al. 2018).
 """
 
 from __future__ import annotations
@@ -69,23 +70,23 @@ class Discriminator(nn.Module):
             if isinstance(module, SpectralConv):
                 module.iterate()
 
-    def look(self, video: Tensor, original: Tensor | None) -> Tensor:
+    def look(self, video: Tensor, partner: Tensor | None) -> Tensor:
         """What is judged, frames as channels: (B * windows, frame_channels, H, W).
 
             groups  0 1 2 3    windows of two  [0 1] [1 2] [2 3]
 
         Args:
             video: (B, 3, G * t, H, W).
-            original: the same shape, where the discriminator sees it.
+            partner: the same shape, where the discriminator sees pairs.
 
         Raises:
-            ValueError: no original where one is seen, or fewer groups than are judged together.
+            ValueError: no partner where one is seen, or fewer groups than are judged together.
         """
         seen = self._windows(video)
         if self.sees_original:
-            if original is None:
-                raise ValueError("this discriminator sees the original too; none was given")
-            seen = torch.cat([seen, self._windows(original)], 1)
+            if partner is None:
+                raise ValueError("this discriminator sees the partner too; none was given")
+            seen = torch.cat([seen, self._windows(partner)], 1)
         return seen
 
     def _windows(self, video: Tensor) -> Tensor:
@@ -110,17 +111,17 @@ class ConvDiscriminator(Discriminator):
         self.downs = nn.ModuleList([Down(w, 2 * w, conv), Down(2 * w, 4 * w, conv)])
         self.head = conv(4 * w, 1, kernel=1)
 
-    def forward(self, video: Tensor, original: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, video: Tensor, partner: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Judge.
 
         Args:
             video: (B, 3, G * t, H, W) in [-1, 1]; H and W multiples of 8.
-            original: the same shape, when the discriminator sees it.
+            partner: the same shape, when the discriminator sees pairs.
 
         Returns:
             Logits (B * windows, 1, H/8, W/8), high for real; and the features of each level.
         """
-        x = self.stem(channels_last(F.pixel_unshuffle(self.look(video, original), 2)))
+        x = self.stem(channels_last(F.pixel_unshuffle(self.look(video, partner), 2)))
         features = []
         for i, conv in enumerate(self.convs):
             if i:
@@ -141,17 +142,17 @@ class FcDiscriminator(Discriminator):
         self.third = dense(w, w, kernel=1, gain=1.4)
         self.head = dense(w, 1, kernel=1)
 
-    def forward(self, video: Tensor, original: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, video: Tensor, partner: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Judge.
 
         Args:
             video: (B, 3, G * t, H, W) in [-1, 1], of any size.
-            original: the same shape, when the discriminator sees it.
+            partner: the same shape, when the discriminator sees pairs.
 
         Returns:
             Logits (B * windows, 1), high for real; and the features of each layer.
         """
-        x = F.adaptive_avg_pool2d(self.look(video, original), FC_SIZE).flatten(1)
+        x = F.adaptive_avg_pool2d(self.look(video, partner), FC_SIZE).flatten(1)
         features = []
         for layer in (self.first, self.second, self.third):
             x = F.leaky_relu(F.linear(x, layer.matrix(), layer.bias), 0.2)

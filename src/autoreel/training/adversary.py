@@ -3,6 +3,9 @@
     footage   real -- look --------> logits, features
     painted   made -- look, frozen -> logits, features   --> push: gradient at what was painted
               made -- look --------> logits              --> learn: gradient of the discriminator
+
+Where the discriminator sees a partner, it is given both pictures of a pair, and is to say whether the first one is the
+footage (the reconstruction GAN of LTX-Video 2024): footage beside what was painted of it, and the other way round.
 """
 
 from __future__ import annotations
@@ -83,10 +86,10 @@ class Adversary:
             return video[:, :, -(video.shape[2] // t * t) :]
         return fill_first_group(video, t) if t > 1 else video
 
-    def look(self, video: Tensor, original: Tensor) -> Look:
-        """Judge; `original` counts where the discriminator sees it."""
+    def look(self, video: Tensor, partner: Tensor) -> Look:
+        """Judge; the partner, the other one of its pair, counts where the discriminator sees it."""
         with autocast(self.device, self.dtype):
-            found: Look = self.judge(video, original)
+            found: Look = self.judge(video, partner)
             return found
 
     def push(self, made: Tensor, real: Tensor, seen: Look) -> tuple[Tensor, dict[str, float]]:
@@ -95,7 +98,7 @@ class Adversary:
         Args:
             made: as `judged`, with a gradient.
             real: what it is compared with, of the same shape.
-            seen: `look` at the real one.
+            seen: `look` at the real one, beside what was made.
         """
         for parameter in self.judge.parameters():
             parameter.requires_grad_(False)
@@ -118,7 +121,7 @@ class Adversary:
         Args:
             made: as `judged`, without a gradient.
             real: of the same shape.
-            seen: `look` at the real one.
+            seen: `look` at the real one, beside what was made.
             generator: of the penalty's noise.
             step: the penalty comes every few steps, as much stronger.
         """
@@ -127,13 +130,13 @@ class Adversary:
         judged = self.loss.judge(seen[0], logits)
         terms = {"discriminator": judged.item()}
         loss = judged
-        sides = ((real, seen[0], objective.r1_weight), (made, logits, objective.r2_weight))
-        if step % objective.r1_every == 0 and any(weight for _, _, weight in sides):
+        sides = ((real, made, seen[0], objective.r1_weight), (made, real, logits, objective.r2_weight))
+        if step % objective.r1_every == 0 and any(weight for *_, weight in sides):
             terms["penalty"] = 0.0
-            for video, said, weight in sides:
+            for video, partner, said, weight in sides:
                 if weight:
                     noise = torch.randn(video.shape, generator=generator, device=self.device)
-                    near, _ = self.look(video + APPROXIMATION * noise, real)
+                    near, _ = self.look(video + APPROXIMATION * noise, partner)
                     penalty = gradient_penalty(said, near, APPROXIMATION)
                     terms["penalty"] += penalty.item()
                     loss = loss + weight * objective.r1_every * penalty

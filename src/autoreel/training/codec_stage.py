@@ -205,7 +205,7 @@ class CodecStage:
         if self.config.discriminator.augment:
             real, fake = changed_alike((real, fake), step_generator(self.seed, "codec.judged", step))
 
-        seen = adversary.look(real, real)  # for both sides: the judge is the same until it is updated
+        seen = adversary.look(real, fake.detach())  # for both sides: the judge is the same until it is updated
         pushing, terms = adversary.push(fake, real, seen)
         finite("the adversary's loss", pushing)
         (push,) = torch.autograd.grad(pushing, out)
