@@ -7,6 +7,7 @@ import torch
 
 from autoreel.config import CodecConfig
 from autoreel.errors import RunError, UsageError
+from autoreel.generation import draws
 from autoreel.generation import timeline as rows
 from autoreel.generation.draws import Gaussian, normal
 from autoreel.models.codec import Codec
@@ -25,6 +26,13 @@ def footage() -> tuple[torch.Tensor, torch.Tensor]:
             state = 0.9 * state + (1 - 0.81) ** 0.5 * torch.randn(2, generator=generator)
             frames.append(3 + directions @ (state * torch.tensor([4.0, 2.0])))
     return torch.stack(frames).view(-1, *SHAPE), 50 * torch.arange(40)
+
+
+def test_a_long_footage_is_fitted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "MOST_FRAMES", 60)
+    latents = torch.cat([torch.randn(100, *SHAPE) + 4, torch.randn(50, *SHAPE), torch.randn(50, *SHAPE) - 8])
+    fit = Gaussian.fit(latents, torch.tensor([0, 100, 150]))
+    assert float(fit.mean.mean()) == pytest.approx(float(latents.mean()), abs=0.2)
 
 
 def test_the_gaussian_is_that_of_the_footage() -> None:

@@ -20,7 +20,7 @@ from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import atomic_path, read_weights, write_weights
 
 DIRECTIONS = 128  # principal ones that are told apart; the rest of the variance is noise, one deviation a number
-MOST_FRAMES = 4096  # of latents that are fitted
+MOST_FRAMES = 4096  # of latents that are fitted, from all streams alike
 
 
 def normal(codec: VideoCodec, timelines: Sequence[Timeline]) -> Iterator[Tensor]:
@@ -55,7 +55,12 @@ class Gaussian:
             latents: (N, C, h, w), normalised, streams one after the other.
             starts: int64 (S,), where each stream begins; no frame there follows from the one before.
         """
-        x = latents[:MOST_FRAMES].flatten(1).double()
+        kept = _evenly(len(latents), starts)
+        x = latents[kept].flatten(1).double()
+        follows = torch.ones(len(latents), dtype=torch.bool)
+        follows[starts] = False
+        follows = follows[kept]
+        follows[0] = False
         mean = x.mean(0)
         x = x - mean
         with torch.random.fork_rng(devices=[]):
@@ -64,8 +69,6 @@ class Gaussian:
         directions = found.new_zeros(x.shape[1], min(DIRECTIONS, x.shape[1]))  # zeros where the footage is short
         directions[:, : found.shape[1]] = found
         along = x @ directions
-        follows = torch.ones(len(x), dtype=torch.bool)
-        follows[starts[starts < len(x)]] = False
         before, after = along[:-1][follows[1:]], along[1:][follows[1:]]
         following = (before * after).mean(0) / (before.square().mean(0) * after.square().mean(0)).sqrt().clamp(min=1e-9)
         rest = (x - along @ directions.T).std(0)
@@ -109,6 +112,16 @@ class Gaussian:
         shapes = {"mean": (num_values,), "directions": (num_values, q), "rest": (num_values,)}
         expected = {name: (shapes.get(name, (q,)), torch.float32) for name in _NAMES}
         return cls(**read_weights(path, expected))
+
+
+def _evenly(count: int, starts: Tensor) -> Tensor:
+    """Places of at most MOST_FRAMES frames: the first of every stream, as many of each as its share of all."""
+    ends = torch.cat([starts[1:], starts.new_tensor([count])])
+    share = min(1.0, MOST_FRAMES / count)
+    return torch.cat([
+        torch.arange(int(start), int(start) + max(1, int(share * int(end - start))))
+        for start, end in zip(starts, ends, strict=True)
+    ])  # fmt: skip
 
 
 _NAMES = ("mean", "directions", "deviation", "following", "rest")

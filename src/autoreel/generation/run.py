@@ -98,6 +98,7 @@ class Run:
         self.config, self.labels, self.size, self.rate, self.device = config, tuple(labels), size, rate, device
         self._prior = prior.to(device).eval() if prior is not None else None
         self._dtype, self._no_prior, self._gaussian = matrix_dtype(device), no_prior, gaussian
+        self._fitted: draws.Gaussian | None = None
         self._open_upscaler = upscaler
         self._enlarger: Enlarger | None = None
         self._untiled = codec.to(device).eval()
@@ -142,6 +143,21 @@ class Run:
         )  # fmt: skip
 
     # --- between frames and latents
+
+    @property
+    def has_gaussian(self) -> bool:
+        """Whether there is a fit of the footage's latents for the sampler "gaussian"."""
+        return self._fitted is not None or self._gaussian is not None
+
+    def fit_gaussian(self, clips: Iterable[Latents]) -> None:
+        """Fit the Gaussian of the sampler "gaussian" to latents of clips, where the run folder keeps none.
+
+        Args:
+            clips: float32 (n, C, h, w) each, as `encode` gives them.
+        """
+        parts = [self._internal(clip)[0].transpose(0, 1) for clip in clips]
+        starts = torch.tensor([0, *(len(part) for part in parts[:-1])]).cumsum(0)
+        self._fitted = draws.Gaussian.fit(torch.cat(parts), starts)
 
     def encode(self, frames: Frames) -> Latents:
         """Write frames as latents.
@@ -439,9 +455,12 @@ class Run:
         if sampler == "normal":
             return partial(draws.normal, self._untiled)
         if sampler == "gaussian":
-            if self._gaussian is None:
+            if self._fitted is None and self._gaussian is None:
                 raise RunError(f"{self._no_prior}, and no fit of its latents; run `autoreel train --stage prior` on it")
-            return draws.Gaussian.load(self._gaussian, math.prod(self._codec.shape)).draw
+            if self._fitted is None and self._gaussian is not None:
+                self._fitted = draws.Gaussian.load(self._gaussian, math.prod(self._codec.shape))
+            assert self._fitted is not None
+            return self._fitted.draw
         sampling = self._sampling(options)
         assert self._prior is not None, "_sampling was asked first"
         return partial(roll_out, self._prior, sampling=sampling)

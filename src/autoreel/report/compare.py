@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,7 +36,8 @@ from autoreel.training.budget import Budget
 from autoreel.training.train import begin, train
 
 FAMILIES: tuple[str, ...] = get_args(Family)
-WITHOUT_PRIOR = "gaussian_"  # before the keys of figures of clips whose latents come from a Gaussian
+FIGURES = 2  # which figures are measured, and how; kept ones of another number are measured again
+WITHOUT_PRIOR = "gaussian_"  # before the keys of figures of clips whose latents come from N(0, I) or a Gaussian fit
 Report = Callable[[str], None]
 
 
@@ -148,7 +149,7 @@ def _figures_file(out: Path, subject: Subject, plan: Plan) -> Path:
     """Where a run's figures are kept; another training, or another wish, gives another name."""
     weights = subject.folder.manifest.weights
     hashes = "".join((weights[name].sha256 or "") for name in sorted(weights))
-    asked = json.dumps([VERSION, hashes, asdict(plan.wanted)], default=str, sort_keys=True)
+    asked = json.dumps([VERSION, FIGURES, hashes, asdict(plan.wanted)], default=str, sort_keys=True)
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     return out / "evaluation" / f"{subject.folder.root.name}-{digest}.json"
 
@@ -166,7 +167,7 @@ def _measure(
     """Every figure of a run by its key; of families with a prior also those of clips that were drawn without it."""
     found = plain(assess(subject, encoder, real, wanted, report).sections)
     if subject.origin == "prior" and not isinstance(real, TooFewError):
-        drawn = Subject(subject.folder, subject.run, subject.codec, subject.store, "gaussian")
+        drawn = replace(subject, origin=subject.without_prior())
         seeds = range(wanted.seed, wanted.seed + wanted.clips)
         made = drawn.sample(drawn.labels(wanted.clips), wanted.frames, seeds, report)
         for figure in likeness(real, see(encoder, made), wanted.seed):

@@ -31,7 +31,7 @@ from autoreel.report.likeness import Footage, label_accuracy, likeness, look_at_
 from autoreel.report.minute import minute
 from autoreel.report.outside import Files, outside
 from autoreel.report.page import Page, part_of, write
-from autoreel.report.subject import Subject
+from autoreel.report.subject import IN_WORDS, Subject
 
 MIN_FRAMES = WINDOW
 SHOWN_PAIRS, SHOWN_MADE = 6, 12
@@ -260,7 +260,7 @@ def protocol(subject: Subject, wanted: Wanted, latents: str | None = None) -> li
         wanted: how much was measured.
         latents: where those of generated clips come from, in words; None says it of this run.
     """
-    latents = latents or ("the prior" if subject.origin == "prior" else "a Gaussian")
+    latents = latents or IN_WORDS[subject.origin]
     return [
         ("Footage", f"hash {subject.store.hash[:16]}, {subject.store.how_split}; training, validation and test have "
          f"{', '.join(str(len(subject.store.split(side))) for side in ('train', 'validation', 'test'))} shots."),

@@ -24,7 +24,7 @@ PROMPTS, HELD_OUT = 6, 4  # rows of clips
 TABLES: Mapping[str, tuple[str, ...]] = {
     "Likeness of new clips": ("frechet", "mmd2", "precision", "recall", "density", "coverage", "c2st", "motion",
                               "sharpness", "label_accuracy", "replayed_share", "nearness"),
-    "The same, with latents from a Gaussian instead of the prior": (
+    "The same without the prior: latents from N(0, I), of `ae` from a Gaussian fit to the footage's": (
         "gaussian_mmd2", "gaussian_precision", "gaussian_coverage", "gaussian_c2st", "gaussian_motion"),
     "Accuracy on held-out footage": ("psnr_db", "ssim", "ms_ssim", "sharpness_kept", "temporal_psnr_db",
                                      "flicker_levels", "unevenness_db", "bits_per_dimension", "reencoding_db"),
@@ -76,7 +76,7 @@ def page(subjects: Mapping[str, Subject], results: Results, budget: str, seeds: 
         title=f"Comparison of {', '.join(subjects)}",
         subtitle=f"{budget} for each training, {seeds} seed{'s' * (seeds > 1)}; {any_of.store.how_split}.",
         words=_words(results, order, seeds), parts=parts, numbers=numbers,
-        protocol=protocol(any_of, wanted, "the prior, of gan from a Gaussian"),
+        protocol=protocol(any_of, wanted, "the prior, of gan from N(0, I)"),
     )  # fmt: skip
 
 

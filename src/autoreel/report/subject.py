@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from autoreel.clip import Frames
 from autoreel.data.store import FootageStore, Shot
 from autoreel.errors import FootageError, RunError
-from autoreel.generation.run import Run
+from autoreel.evaluation.samples import windows
+from autoreel.generation.run import Options, Run
 from autoreel.models.opening import open_codec
 from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder
 
-Origin = Literal["prior", "gaussian"]
+Origin = Literal["prior", "normal", "gaussian"]
+IN_WORDS: dict[Origin, str] = {
+    "prior": "the prior", "normal": "N(0, I)", "gaussian": "a Gaussian fit to the footage's",
+}  # fmt: skip
+FITTED_WINDOWS, FITTED_FRAMES = 64, 33  # of the footage of a run that keeps no fit
 AT_ONCE = 16  # clips sampled side by side
 Report = Callable[[str], None]
 
@@ -32,8 +36,8 @@ class Subject:
         run: opened.
         codec: of the run.
         store: the footage that it learned from.
-        origin: where the latents of its clips come from: the prior, or a Gaussian (for `gan`: N(0, I); for families
-            with an encoder: the mean and deviation of each channel of the footage's latents).
+        origin: where the latents of its clips come from: the prior, N(0, I), or a Gaussian fit to those of the footage
+            (generation/draws.py).
     """
 
     folder: RunFolder
@@ -68,13 +72,18 @@ class Subject:
             raise FootageError(f"{error}{more}") from error
         if folder.manifest.data_hash != store.hash:
             raise RunError(f"{path} learned from other footage than {place}; give the one it learned from")
+        found = cls(folder, run, open_codec(folder), store, "prior")
         has_prior = "prior.safetensors" in folder.manifest.weights
-        return cls(folder, run, open_codec(folder), store, origin or ("prior" if has_prior else "gaussian"))
+        return replace(found, origin=origin or ("prior" if has_prior else found.without_prior()))
 
     @property
     def family(self) -> str:
         """gan, ae, vae, vae-gan, or pretrained."""
         return "pretrained" if self.folder.config.pretrained is not None else self.folder.config.codec.family
+
+    def without_prior(self) -> Origin:
+        """What its clips come from when no prior is used: N(0, I) where its latents were held to that."""
+        return "normal" if self.family in ("gan", "vae", "vae-gan") else "gaussian"
 
     @property
     def has_encoder(self) -> bool:
@@ -98,13 +107,18 @@ class Subject:
         self, labels: Sequence[str | None], num_frames: int, seeds: Sequence[int], report: Report | None = None
     ) -> Frames:
         """Clips (N, num_frames, H, W, 3), the same for the same seeds."""
+        if self.origin == "gaussian" and not self.run.has_gaussian:
+            shots = self.store.split("train")
+            length = min(FITTED_FRAMES, max(shot.num_frames for shot in shots))
+            chosen_windows = windows(shots, length, FITTED_WINDOWS)
+            self.run.fit_gaussian(self.run.encode(window.frames(self.store)) for window in chosen_windows)
+        options = Options(sampler=self.origin)
+        if self.origin != "prior":
+            labels = [None] * len(labels)  # which the others do not know
         made: list[Frames] = []
         for start in range(0, len(labels), AT_ONCE):
             chosen = slice(start, start + AT_ONCE)
-            if self.origin == "prior":
-                made.append(self.run.generate_batch(labels[chosen], num_frames, seeds[chosen]))
-            else:
-                made.append(np.stack([self.run.decode(self._drawn(num_frames, s), num_frames) for s in seeds[chosen]]))
+            made.append(self.run.generate_batch(labels[chosen], num_frames, seeds[chosen], options))
             if report is not None:
                 report(f"sampling: {min(start + AT_ONCE, len(labels))} of {len(labels)} clips")
         return np.concatenate(made)
@@ -112,14 +126,3 @@ class Subject:
     def rebuilt(self, clips: Frames) -> Frames:
         """Encoded and decoded."""
         return np.stack([self.run.rebuild(clip) for clip in clips])
-
-    def _drawn(self, num_frames: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """Latents (n, C, h, w) as a Gaussian gives them, normalised as `Run.decode` takes them."""
-        stride = self.codec.spatial_stride
-        shape = (1 - (-(num_frames - 1) // self.codec.temporal_stride), self.codec.latent_channels,
-                 self.run.size[0] // stride, self.run.size[1] // stride)  # fmt: skip
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        if self.family in ("vae", "vae-gan"):  # what its posterior was held to
-            mean, deviation = (x.view(1, -1, 1, 1) for x in (self.codec.latent_mean, self.codec.latent_deviation))
-            noise = (noise - mean.cpu()) / deviation.cpu()
-        return noise.numpy()
