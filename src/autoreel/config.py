@@ -266,6 +266,14 @@ FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+OPTIONS_OF = {  # of fields that the command line names by themselves
+    "preset": "--preset", "data": "--preset, --fit or --fps, or prepare with --size", "pretrained": "--codec",
+    "codec.family": "--family", "codec.backbone": "--backbone", "discriminator.kind": "--discriminator",
+    "training.seed": "--seed", "training.start": "--start",
+}  # fmt: skip
+MAX_WRITTEN = 1000  # letters of a value on the command line
+
+
 def most_like(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be; None when it is like none of them."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
@@ -374,6 +382,44 @@ def load_config(path: Path, parts: Mapping[str, Any] | None = None) -> Config:
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError([f"unknown preset {preset!r}{nearest(str(preset), dict(PRESETS))}"], str(path))
     return with_parts(PRESETS[preset], _merge(given, parts or {}), str(path))
+
+
+def read_changes(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Values for fields of a config, as `TABLE.FIELD=VALUE`; the value as in TOML, words without their quotes too.
+
+    Args:
+        texts: "codec.latent_channels=16", "objective.adversary=hinge".
+
+    Returns:
+        Tables of values, as `with_parts` takes them; whether a config has such fields it says.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    problems = []
+    for text in texts:
+        name, equals, written = (part.strip() for part in text.partition("="))
+        table, _, field = name.partition(".")
+        if not equals or not field or "." in field:
+            problems.append(f"{text[:80]!r} is not understood; write TABLE.FIELD=VALUE: codec.latent_channels=16")
+        elif (option := OPTIONS_OF.get(name) or OPTIONS_OF.get(table)) is not None:
+            problems.append(f"{name} has an option of its own; write {option}")
+        elif field in found.get(table, {}):
+            problems.append(f"{name} is given twice")
+        else:
+            found.setdefault(table, {})[field] = _toml_value(written)
+    if problems:
+        raise ConfigError(problems, "--set")
+    return found
+
+
+def _toml_value(written: str) -> Any:
+    try:
+        value = tomllib.loads(f"value = {written}") if len(written) <= MAX_WRITTEN else {}
+    except (ValueError, RecursionError):
+        return written
+    return value["value"] if value.keys() == {"value"} else written
 
 
 def with_parts(config: Config, parts: Mapping[str, Any], where: str) -> Config:

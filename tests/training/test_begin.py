@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from autoreel.config import PRESETS, DataConfig, dump_config
+from autoreel.config import PRESETS, DataConfig, dump_config, read_changes
 from autoreel.data.store import FootageStore
 from autoreel.errors import ConfigError, RunError, UsageError
 from autoreel.training.begin import Wishes, choose_config, open_run, prepare_into
@@ -115,3 +116,31 @@ def test_a_config_file_and_parts_on_the_command_line(tmp_path: Path) -> None:
     assert config.codec.family == "gan" and config.objective.wavelet_weight == 0.5
     assert config.discriminator.groups == 3 and config.discriminator.augment, "the file goes before the family"
     assert open_run(tmp_path / "run", wishes, BUDGET).config == config
+
+
+def test_any_field_on_the_command_line(tmp_path: Path) -> None:
+    changes = read_changes(["codec.latent_channels=16", "objective.adversary=hinge", "codec.widths = [16, 24, 32]"])
+    assert changes == {"codec": {"latent_channels": 16, "widths": [16, 24, 32]}, "objective": {"adversary": "hinge"}}
+    wishes = Wishes(preset="tiny", changes=changes)
+    config = open_run(tmp_path / "run", wishes, BUDGET).config
+    assert (config.codec.latent_channels, config.codec.widths) == (16, (16, 24, 32))
+    assert config.objective.adversary == "hinge"
+    assert open_run(tmp_path / "run", wishes, BUDGET).config == config
+    with pytest.raises(UsageError, match=r"begun with --set codec\.latent_channels=16"):
+        open_run(tmp_path / "run", Wishes(changes=read_changes(["codec.latent_channels=8"])), BUDGET)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("codec", "write TABLE.FIELD=VALUE"), ("codec=3", "write TABLE.FIELD=VALUE"),
+        ("a.b.c=3", "write TABLE.FIELD=VALUE"), ("codec.family=gan", "write --family"),
+        ("data.height=72", "prepare with --size"), ("training.seed=3", "write --seed"),
+        ("codec.latent_chanels=16", "did you mean 'latent_channels'"), ("coddec.a=16", "did you mean 'codec'"),
+        ("codec.latent_channels=many", "latent_channels"), ("objective.l1_weight=[[[", "l1_weight"),
+    ],
+)  # fmt: skip
+def test_a_field_that_cannot_be_set_is_told(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        open_run(tmp_path / "run", Wishes(preset="tiny", changes=read_changes([text])), BUDGET)
+    assert not (tmp_path / "run").exists()

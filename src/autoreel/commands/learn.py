@@ -16,6 +16,7 @@ from autoreel.commands.options import (
     Judge,
     Out,
     parse_budget,
+    parse_changes,
     parse_size,
     parsed,
     wishes_of,
@@ -68,6 +69,7 @@ def train(
     backbone: Backbone | None = None,
     discriminator: Judge | None = None,
     config: Path | None = None,
+    changes: Annotated[list[str] | None, Parameter(name="--set", negative_iterable="")] = None,
     fit: Fit | None = None,
     fps: float | None = None,
     seed: int | None = None,
@@ -91,6 +93,8 @@ def train(
         backbone: What it is built of: resnet (taken when left out), or transformer.
         discriminator: Of gan and vae-gan: conv, which judges patches (taken when left out), or fc, whole pictures.
         config: A config file instead of a preset.
+        changes: Any field of a config, as often as you like: --set codec.latent_channels=16 --set
+            objective.adversary=hinge.
         fit: What to do with footage of another shape: crop, or letterbox.
         fps: Frames per second; the footage's own when left out.
         seed: Of the training.
@@ -117,6 +121,7 @@ def train(
             "which `autoreel prepare --size` makes"
         ))  # fmt: skip
     amount = parsed(problems, parse_budget, f"{steps} steps" if steps is not None else budget or "20m")
+    fields = parsed(problems, parse_changes, changes or [])
     preflight.insist(problems)
     assert amount is not None  # or there would have been a problem
     from autoreel.training.begin import open_run, prepare_into
@@ -124,7 +129,7 @@ def train(
     from autoreel.training.train import train as train_run
 
     larger = FootageStore.open(large) if large is not None else None
-    wishes = wishes_of(preset, config, fit, fps, seed, start, codec, family, backbone, discriminator)
+    wishes = wishes_of(preset, config, fit, fps, seed, start, codec, family, backbone, discriminator, fields)
     if is_prepared and store_path is not None:
         store = FootageStore.open(store_path)
         folder = open_run(run, wishes, amount, data=store.config, device=device, report=note)

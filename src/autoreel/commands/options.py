@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from autoreel.training.begin import Wishes
     from autoreel.training.budget import Budget
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
@@ -31,7 +32,7 @@ Backbone = Literal["resnet", "transformer"]
 Judge = Literal["conv", "fc"]
 
 
-def parsed(problems: list[AutoreelError], parse: Callable[[str], T], text: str) -> T | None:
+def parsed(problems: list[AutoreelError], parse: Callable[[S], T], text: S) -> T | None:
     """The value of a text; when it has none, the error joins the others."""
     try:
         return parse(text)
@@ -69,6 +70,12 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def parse_changes(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    from autoreel.config import read_changes
+
+    return read_changes(texts)
+
+
 def parse_budget(text: str) -> Budget:
     from autoreel.training.budget import Budget
 
@@ -78,11 +85,11 @@ def parse_budget(text: str) -> Budget:
 def wishes_of(
     preset: str, config: Path | None, fit: Fit | None, fps: float | None, seed: int | None, start: str | None = None,
     codec: str | None = None, family: Family | None = None, backbone: Backbone | None = None,
-    discriminator: Judge | None = None,
+    discriminator: Judge | None = None, changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Wishes:  # fmt: skip
     from autoreel.training.begin import Wishes
 
     return Wishes(
         preset=preset, config=config, fit=fit, fps=fps, seed=seed, start=start, codec=codec,
-        family=family, backbone=backbone, discriminator=discriminator,
+        family=family, backbone=backbone, discriminator=discriminator, changes=changes or {},
     )  # fmt: skip

@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Wishes:
         discriminator: "conv" or "fc".
         start: what the codec starts from: "scratch", "starter", or a folder (training/start.py).
         codec: a pretrained codec instead, "diffusers:FOLDER" (models/pretrained.py).
+        changes: values for fields of the config, by table and field.
     """
 
     preset: str = "auto"
@@ -59,10 +60,11 @@ class Wishes:
     discriminator: str | None = None
     start: str | None = None
     codec: str | None = None
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def parts(self) -> dict[str, dict[str, str]]:
+    def parts(self) -> dict[str, dict[str, Any]]:
         """What is asked of the model's parts, as tables of a config."""
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, Any]] = {table: dict(values) for table, values in self.changes.items()}
         for table, key, value in (
             ("codec", "family", self.family), ("codec", "backbone", self.backbone),
             ("discriminator", "kind", self.discriminator),
@@ -227,6 +229,11 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
         "codec": (wishes.codec, config.pretrained.source if config.pretrained else "left out"),
     }
     other = [f"--{name} {now}" for name, (wanted, now) in asked.items() if wanted is not None and wanted != now]
+    changed = with_parts(config, wishes.changes, "--set")
+    for table, values in wishes.changes.items():
+        then, now = getattr(config, table), getattr(changed, table)
+        other += [f"--set {table}.{name}={getattr(then, name)}" for name in values
+                  if getattr(then, name) != getattr(now, name)]  # fmt: skip
     if wishes.config is not None:
         # The data's and the seed's own options may have changed those of the file.
         read = load_config(wishes.config, wishes.parts())
