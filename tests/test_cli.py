@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import autoreel
 from autoreel import preflight
 from autoreel.cli import COMMANDS, main
 from autoreel.clip import Sound
-from autoreel.config import dump_config, load_config
+from autoreel.config import PRESETS, dump_config, load_config
 from autoreel.data.sample import render_sample_footage
 from autoreel.errors import FootageError, StoppedError
 from autoreel.media.encode import VideoWriter
@@ -254,6 +255,24 @@ def test_a_film_is_rendered_again_in_its_own_format(tmp_path: Path, capsys: pyte
     capsys.readouterr()
 
 
+def test_what_is_no_whole_film_does_not_take_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    board = tmp_path / "film.toml"
+    board.write_text("[[shots]]\nverb = 'card'\nlength_s = 0.4\n")
+    assert main(["film", str(board), "-o", str(tmp_path / "film.mkv")]) == 0
+    before = [(tmp_path / name).read_bytes() for name in ("film.mkv", "film.json")]
+    for options, name in (
+        (["--from", "0.2s"], "film.part.mkv"), (["--to", "0.2s"], "film.part.mkv"), (["--preview"], "film.preview.mp4"),
+        (["--preview", "--from", "0.2s"], "film.preview.mp4"),
+    ):  # fmt: skip
+        capsys.readouterr()
+        assert main(["film", str(board), *options]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / name)
+        assert (tmp_path / name).with_suffix(".json").is_file()
+    assert [(tmp_path / name).read_bytes() for name in ("film.mkv", "film.json")] == before
+    assert main(["film", str(board), "--to", "0.2s", "-o", str(tmp_path / "film.mkv")]) == 0
+    assert (tmp_path / "film.mkv").read_bytes() != before[0], "whoever names the film means it"
+
+
 def test_mistakes_in_an_edited_storyboard_are_told_before_training(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,35 +286,53 @@ def test_mistakes_in_an_edited_storyboard_are_told_before_training(
 
 
 def test_every_option_of_a_film_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training is left out, and what would render the film tells what it was asked for."""
     from autoreel.film import commission
-    from autoreel.film.commission import Commission
+    from autoreel.generation.run import Run
+    from autoreel.runs import RunFolder
+    from autoreel.training import train
+    from autoreel.training.begin import Wishes
 
-    given: list[Commission] = []
+    wishes: list[Wishes] = []
+    asked: list[dict[str, Any]] = []
 
-    def note(one: Commission, **others: object) -> None:
-        given.append(one)
+    def begun(path: Path, wished: Wishes, *others: object, **more: object) -> RunFolder:
+        wishes.append(wished)
+        return RunFolder.create(path, PRESETS["tiny"])
+
+    def made(run: object, run_path: Path, out: Path, **options: object) -> None:
+        asked.append({**options, "out": out})
         raise StoppedError("enough")
 
-    monkeypatch.setattr(commission, "carry_out", note)
+    monkeypatch.setattr(commission, "open_run", begun)
+    monkeypatch.setattr(commission, "make_film", made)
+    monkeypatch.setattr(commission, "_make_sample", lambda *given: ((), None))
+    monkeypatch.setattr(commission, "prepare_into", lambda *given, **more: None)
+    monkeypatch.setattr(train, "begin", lambda *given: None)
+    monkeypatch.setattr(train, "train", lambda *given, **more: None)
+    monkeypatch.setattr(Run, "open", lambda *given, **more: None)
     monkeypatch.chdir(tmp_path)
     options = ["--family", "ae", "--backbone", "transformer", "--start", "scratch", "--no-watermark", "--preview"]
     options += ["--from", "1s", "--to", "1:30", "--length", "2m"]
     options += ["--encoder", "h265", "--quality", "best", "--hardware"]
     assert main(["film", "--sample", *options]) == 130
-    assert main(["film", "--sample", "--discriminator", "fc", "-o", "look.mov", "--preview"]) == 130
-    (one, other) = given
-    assert (one.wishes.family, one.wishes.backbone, one.wishes.start) == ("ae", "transformer", "scratch")
-    assert one.delivery is not None and not one.watermark and other.watermark
-    assert (one.out.name, str(one.rendered), one.delivery.shots_of) == ("film.mp4", "film.preview.mp4", one.out)
-    assert (one.delivery.from_s, one.delivery.to_s, one.delivery.preview, one.delivery.hardware) == (1, 90, True, True)
-    assert (one.delivery.codec, one.delivery.quality) == ("h265", "best")
-    assert other.wishes.discriminator == "fc" and other.out == other.rendered == Path("look.mov")
+    assert main(["film", "--sample", "--run", "b", "--discriminator", "fc", "-o", "look.mov", "--preview"]) == 130
+    assert main(["film", "--sample", "--run", "c", "--to", "5s"]) == 130
+    (one, other, part) = asked
+    assert (wishes[0].family, wishes[0].backbone, wishes[0].start) == ("ae", "transformer", "scratch")
+    assert not one["watermark"] and other["watermark"]
+    assert (one["out"].name, str(one["rendered"])) == ("film.mp4", "film.preview.mp4")
+    how = one["delivery"]
+    assert (how.from_s, how.to_s, how.preview, how.hardware, how.shots_of) == (1, 90, True, True, one["out"])
+    assert (how.codec, how.quality) == ("h265", "best")
+    assert wishes[1].discriminator == "fc" and other["out"] == other["rendered"] == Path("look.mov")
+    assert (str(part["out"]), str(part["rendered"])) == ("film.mp4", "film.part.mp4"), "a part takes no film's place"
 
 
 def test_no_film_is_made_of_a_gan_whoever_asks_for_it(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from autoreel.config import PRESETS, with_parts
+    from autoreel.config import with_parts
     from autoreel.runs import RunFolder
 
     gan = with_parts(PRESETS["tiny"], {"codec": {"family": "gan"}}, "test")
@@ -318,8 +355,6 @@ def test_a_config_tells_all_its_problems(clips: Path, tmp_path: Path, capsys: py
 
 
 def test_every_preset_survives_its_file(tmp_path: Path) -> None:
-    from autoreel.config import PRESETS
-
     for name, config in PRESETS.items():
         path = tmp_path / f"{name}.toml"
         path.write_text(dump_config(config), encoding="utf-8")

@@ -100,7 +100,7 @@ def film(
         device: Where to compute.
         watermark: Mark what the model made, invisibly; `autoreel verify` finds it.
         preview: Small and fast, to look at an edit; into film.preview.mp4 where -o is left out.
-        from_: Render only what comes after this time of the film: 10s.
+        from_: Render only what comes after this time of the film: 10s; into film.part.mp4 where -o is left out.
         to: Render only what comes before this time: 20s.
         encoder: Of the pictures, where the ending takes several.
         quality: Of the pictures; good when left out.
@@ -123,7 +123,7 @@ def film(
         })  # fmt: skip
         return
     whole = out or Path("film.mp4")
-    target = whole.with_name(f"{whole.stem}.preview{whole.suffix}") if preview and out is None else whole
+    target = whole if out is not None else _own_name(whole, given)
     preset, kind = preset or "auto", kind or "plain"
     problems: list[AutoreelError] = []
     if sample == bool(footage):
@@ -214,6 +214,15 @@ class _Given(NamedTuple):
     upscale: Upscale | None
 
 
+def _own_name(film: Path, given: _Given) -> Path:
+    """Where what is not the finished film goes when nobody says where, so that it does not take the film's place."""
+    if given.preview:
+        return film.with_name(f"{film.stem.removesuffix('.preview')}.preview.mp4")
+    if given.from_ is not None or given.to is not None:
+        return film.with_stem(f"{film.stem.removesuffix('.part')}.part")
+    return film
+
+
 def _part(
     problems: list[AutoreelError], given: _Given, length_s: float | None = None
 ) -> tuple[float | None, float | None]:
@@ -259,8 +268,8 @@ def _film_again(
         _export(storyboard, out, device, problems)
         return
     target = out or film_of(storyboard, preflight.FILM_ENDINGS)
-    if out is None and delivery.preview:
-        target = target.with_name(f"{target.stem}.preview.mp4")
+    if out is None:
+        target = _own_name(target, delivery)
     from_s, to_s = _part(problems, delivery)
     problems += preflight.check_storyboard(storyboard, target)
     problems += preflight.check_signing(*signer, target)

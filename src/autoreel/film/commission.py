@@ -108,6 +108,7 @@ def carry_out(commission: Commission, *, report: Report | None = None, bars: boo
         length_s=commission.length_s, title=commission.title, kind=commission.kind,
         seed=commission.seed, default_seed=training_seed, device=commission.device,
         watermark=commission.watermark, signing=commission.signing, report=say, upscale=commission.upscale,
+        delivery=commission.delivery, rendered=commission.rendered,
     )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def make_film(
         is_own = board.run is None or Path(board.run).resolve() == run_path.resolve()
         if report is not None:
             others = [f"--kind {kind}"] * (kind != DEFAULT_KIND) + [f"--seed {seed}"] * (seed is not None)
-            others += [f"--upscale {upscale}"] * (upscale == "learned" != board.canvas.upscale)
+            others += [f"--upscale {upscale}"] * (upscale == "learned" != (delivery.upscale or board.canvas.upscale))
             report(_what_is_rendered(board, path, length_s, music, title, None if is_own else board.run, others))
         made = render(
             path, run if is_own else None, target, report=report, device=device, watermark=watermark, signing=signing,
