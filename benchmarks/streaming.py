@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 from autoreel.clip import to_frames, to_model
-from autoreel.models.compute import autocast, matrix_dtype
+from autoreel.generation.coding import FrameCodec
+from autoreel.models.compute import matrix_dtype
 from autoreel.models.opening import open_codec
-from autoreel.models.streaming import GROUPS_AT_ONCE, rebuild_stream
+from autoreel.models.streaming import GROUPS_AT_ONCE
 from autoreel.models.tiling import TiledCodec, tile_spans
 from autoreel.models.video_codec import VideoCodec
 from autoreel.runs import RunFolder
@@ -52,20 +53,16 @@ def rebuild(codec: VideoCodec, num_frames: int, size: tuple[int, int]) -> dict[s
     inside, groups, border = list[float](), list[float](), list[float]()
     before, place = None, 0
     at_once = GROUPS_AT_ONCE * codec.temporal_stride
-    stream = rebuild_stream(codec, (to_model(chunk[None]) for chunk in drifting(num_frames, size)))
-    while True:
-        with torch.no_grad(), autocast(CPU, matrix_dtype(CPU)):
-            piece = next(stream, None)
-        if piece is None:
-            break
+    product = FrameCodec(codec, size, "crop", CPU, matrix_dtype(CPU))  # what every command streams through
+    for piece in product.rebuilt(drifting(num_frames, size)):
         if place < SEEN:
-            for number, frame in enumerate(to_frames(piece)[0].astype(np.int16)):
+            for number, frame in enumerate(piece.astype(np.int16)):
                 if before is not None:
                     begins = (place + number - 1) % codec.temporal_stride == 0
                     kind = border if number == 0 else groups if begins else inside
                     kind.append(float(np.abs(frame - before).mean()))
                 before = frame
-        place += piece.shape[2]
+        place += len(piece)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "frames": place, "peak_mib": peak, "at_once": at_once, "inside": float(np.mean(inside or groups)),

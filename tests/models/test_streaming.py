@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from autoreel.clip import to_frames, to_model
 from autoreel.config import Backbone, CodecConfig
-from autoreel.generation.coding import shared
+from autoreel.generation.coding import FrameCodec, shared
 from autoreel.models.codec import Codec
 from autoreel.models.streaming import decode_stream, encode_stream, rebuild_stream, whole_groups
 from autoreel.models.tiling import pad_to_stride
 
+CPU = torch.device("cpu")
 STRIDES = {"4x8x8": (4, 8), "4x16x16": (4, 16), "1x8x8": (1, 8)}
 _built: dict[tuple[str, str], Codec] = {}
 
@@ -77,6 +80,29 @@ def test_a_stream_in_any_chunks_equals_the_whole(
     assert relative_error(torch.cat(list(decode_stream(codec, cut(whole, chunks))), 2), painted) < 1e-5
     rebuilt = torch.cat(list(rebuild_stream(codec, cut(video, chunks))), 2)
     assert relative_error(rebuilt, painted[:, :, :frames, : size[0], : size[1]]) < 1e-5
+
+
+@pytest.mark.parametrize("backbone", get_args(Backbone))
+@pytest.mark.parametrize("strides", STRIDES)
+@torch.no_grad()
+def test_what_every_command_streams_through_equals_the_whole(backbone: str, strides: str) -> None:
+    codec = build(backbone, strides)
+    t, s, (height, width) = codec.temporal_stride, codec.spatial_stride, (21, 35)
+    product = FrameCodec(codec, (height, width), "crop", CPU, torch.float32)
+    frames = np.random.default_rng(0).integers(0, 256, (22, height, width, 3), np.uint8)
+    filled = np.concatenate([frames, frames[-1:].repeat(-(len(frames) - 1) % t, 0)])
+    whole = codec.encode(pad_to_stride(to_model(filled), s)).mode()
+    painted = to_frames(codec.decode(whole))[0, :22, :height, :width]
+    for chunk in range(1, 10):
+        chunks = [frames[start : start + chunk] for start in range(0, len(frames), chunk)]
+        latents, count = product.encode(chunks)
+        assert count == 22 and relative_error(latents, codec.normalise(whole)) < 1e-5
+        pieces = cut(latents, [chunk])
+        for made in (product.paint(pieces, 22), (piece[None] for piece in product.rebuilt(chunks))):
+            video = np.concatenate(list(made), 1)[0].astype(np.int16)
+            assert video.shape == frames.shape
+            apart = np.abs(video - painted)
+            assert apart.max() <= 1 and apart.mean() < 1e-3  # of 255: where a value lies between two bytes
 
 
 @pytest.mark.parametrize("backbone", get_args(Backbone))

@@ -8,9 +8,9 @@ Frames are uint8 (T, H, W, 3); latents here are normalised float32 (B, C, n, h, 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +22,11 @@ from autoreel.generation.fitting import fit_frames
 from autoreel.media.geometry import Fit
 from autoreel.models.blocks import Cache
 from autoreel.models.compute import autocast
+from autoreel.models.streaming import GROUPS_AT_ONCE, decode_stream, encode_stream, rebuild_stream
 from autoreel.models.tiling import pad_to_stride, tiled_where_needed
 from autoreel.models.video_codec import VideoCodec
 
-GROUPS_AT_ONCE = 4  # latent frames encoded or decoded together: memory does not grow with length
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,12 @@ class FrameCodec:
         Raises:
             UsageError: there is no frame.
         """
-        cache, pieces, num_frames = self._codec.new_cache(), list[Tensor](), 0
-        for piece, length in self._beginning_on_a_group(clip):
-            pieces.append(self._normal(self._encoded(piece, cache)).cpu())
-            num_frames += length
+        given = [0]
+        stream = self._computed(encode_stream(self._codec, self._as_model(clip, given)))
+        pieces = [self._normal(posterior.mode()).cpu() for posterior in stream]
         if not pieces:
             raise UsageError("there is no frame in it")
-        return torch.cat(pieces, 2), num_frames
+        return torch.cat(pieces, 2), given[0]
 
     def encode_with_past(self, frames: Frames) -> Tensor:
         """Latents (C, n, h, w) of which none stands alone: a still first frame is their past."""
@@ -125,15 +125,18 @@ class FrameCodec:
         Yields:
             uint8 (B, n, H, W, 3).
         """
-        cache = self._codec.new_cache() if decoding is None else decoding
+        if num_frames is not None and num_frames <= 0:
+            return
+        height, width = self.size
+        whole = (self._codec.denormalise(piece.to(self.device)) for piece in latents)
         left = num_frames
-        for piece in itertools.chain.from_iterable(torch.split(piece, GROUPS_AT_ONCE, 2) for piece in latents):
-            if left is not None and left <= 0:
-                return
-            frames = self._painted(self._codec.denormalise(piece.to(self.device)), cache)[:, :left]
+        for video in self._computed(decode_stream(self._codec, whole, decoding)):
+            frames = to_frames(video[..., :height, :width])[:, :left]
+            yield frames
             if left is not None:
                 left -= frames.shape[1]
-            yield frames
+                if left <= 0:
+                    return
 
     def paint_pictures(self, latents: Tensor) -> Frames:
         """Every latent (T, C, 1, h, w) as a picture of its own: uint8 (T, H, W, 3)."""
@@ -168,24 +171,26 @@ class FrameCodec:
 
     def rebuilt(self, chunks: Iterable[Frames]) -> Iterator[Frames]:
         """Encode and paint a clip: frames (n, H, W, 3) come out as they go in."""
-        encoding, decoding = self._codec.new_cache(), self._codec.new_cache()
-        for piece, length in self._beginning_on_a_group(chunks):
-            yield self._painted(self._encoded(piece, encoding), decoding)[0, :length]
+        for video in self._computed(rebuild_stream(self._codec, self._as_model(chunks, [0]))):
+            yield to_frames(video)[0]
 
-    def _beginning_on_a_group(self, chunks: Iterable[Frames]) -> Iterator[tuple[Frames, int]]:
-        """Pieces to encode, the last one's end repeated until its group is full, and how many frames are the clip's."""
-        waiting: Frames = np.empty((0, *self.size, 3), np.uint8)
-        started = False
+    def _as_model(self, chunks: Iterable[Frames], given: list[int]) -> Iterator[Tensor]:
+        """Frames of any size as the codec takes them, few at a time; how many they were is added to `given`."""
+        at_once = GROUPS_AT_ONCE * self.stride
         for chunk in chunks:
-            waiting = np.concatenate([waiting, self.fitted(chunk)])
-            while len(waiting) >= (self.stride if started else 1):
-                groups = min(GROUPS_AT_ONCE, (len(waiting) - (not started)) // self.stride)
-                take = (not started) + self.stride * groups
-                yield waiting[:take], take
-                waiting, started = waiting[take:], True
-        if len(waiting):
-            missing = self.stride - len(waiting)
-            yield np.concatenate([waiting, np.repeat(waiting[-1:], missing, axis=0)]), len(waiting)
+            for start in range(0, len(chunk), at_once):
+                piece = self.fitted(chunk[start : start + at_once])
+                given[0] += len(piece)
+                yield to_model(piece, self.device)
+
+    def _computed(self, items: Iterator[ItemT]) -> Iterator[ItemT]:
+        """What a stream computes, without gradients and in the precision of this codec."""
+        while True:
+            with torch.no_grad(), autocast(self.device, self._dtype):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
     def _ending_on_a_group(self, chunks: Iterable[Frames], held: int) -> Iterator[tuple[Frames, int]]:
         """Pieces to encode, of which the last ends with the clip, and how many still frames they begin with."""

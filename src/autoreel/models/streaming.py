@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from autoreel.models.blocks import Cache
 from autoreel.models.codec import Posterior
 from autoreel.models.tiling import pad_to_stride
 from autoreel.models.video_codec import VideoCodec
@@ -61,17 +62,18 @@ def encode_stream(codec: VideoCodec, chunks: Iterable[Tensor]) -> Iterator[Poste
         yield codec.encode_chunk(pad_to_stride(piece, codec.spatial_stride), cache)
 
 
-def decode_stream(codec: VideoCodec, latents: Iterable[Tensor]) -> Iterator[Tensor]:
+def decode_stream(codec: VideoCodec, latents: Iterable[Tensor], cache: Cache | None = None) -> Iterator[Tensor]:
     """Decode latents as they come.
 
     Args:
         codec: any.
         latents: (B, C, n, h, w), n of any size.
+        cache: the memory of a stream that has begun.
 
     Yields:
         (B, 3, m, H, W); m = 1 + t * j first, later t * j.
     """
-    cache = codec.new_cache()
+    cache = codec.new_cache() if cache is None else cache
     for latent in latents:
         for piece in torch.split(latent, GROUPS_AT_ONCE, 2):
             yield codec.decode_chunk(piece, cache)
