@@ -1,15 +1,18 @@
 """What generated clips are worth: against real ones, against three peers, in speed, over ten minutes, and to the eye.
 
-    python benchmarks/generation.py FOOTAGE --out FOLDER [--budget 20m] [--clips 256] [--parts quality,speed,sheets]
+    python benchmarks/generation.py FOOTAGE --out FOLDER [--budget 20m] [--clips 256] [--parts quality,steps,speed,...]
 
-The footage is prepared once, with its labels. Three runs are trained with one budget each, unless FOLDER holds them:
-`ours` (vae-gan and prior) and, for the quality, `vae` (sampled from N(0, I)) and `gan`. The fourth peer learns nothing:
-it patches clips together from pieces of training clips. Clips of 33 frames are seen as windows of 16 by an encoder of
-this footage.
+The footage is prepared once, with its labels. Runs are trained from scratch with one budget each, unless FOLDER holds
+them: `ours` (vae-gan and prior) and, for the quality, `gan` and `vae`, a codec alone that is sampled from N(0, I); the
+weight of its KL term is searched before, in an eighth of the budget each. The third peer learns nothing: it patches
+clips together from pieces of training clips. Clips of 33 frames are seen as windows of 16 by an encoder of this
+footage, which is trained on its training side alone.
 
-quality   accuracy of a classifier of real clips, beside its accuracy on held-out real ones; memorised share; coverage;
-          sharpness; Frechet and kernel distances, with the floor (held-out against held-out) and the counts
-speed     frames per second with decoding at 4, 8 and 32 steps, one clip and eight side by side, and the largest budget
+quality   accuracy of a classifier of real clips, beside its accuracy on held-out real ones (none where a sampler knows
+          no labels); memorised share, coverage, sharpness; Frechet and kernel distances, with the floor (held-out
+          against held-out) and the counts
+steps     the distances again for each solver and number of steps, from the same noise
+speed     frames per second with decoding at 64 and 128 pixels, and a minute of film at 128 pixels
 minutes   a rollout of ten minutes: memory and the slope of the drift meter
 sheets    a picture of every verb, to look at
 
@@ -24,7 +27,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ from PIL import Image
 import autoreel
 from autoreel.clip import Frames
 from autoreel.data.store import FootageStore
+from autoreel.durations import parse_duration_s
 from autoreel.evaluation import distances, samples
 from autoreel.evaluation.encoder import Seen, look
 from autoreel.evaluation.learning import open_encoder
@@ -44,11 +48,18 @@ from autoreel.evaluation.memorisation import memorisation, nearest, small
 from autoreel.generation import verbs
 from autoreel.generation.drift import Meter, drift_of, look_of
 from autoreel.generation.run import Options, Run
+from autoreel.generation.sampler import Solver
 
 FRAMES = 33
 AT_ONCE = 8
 PATCH, LIBRARY, COARSE = 8, 64, 4  # pixels, clips, pixels
-FAMILIES = {"ours": "vae-gan", "vae": "vae", "gan": "gan"}
+KL_WEIGHTS = (1e-4, 1e-3, 1e-2)  # of which the vae that is sampled from N(0, I) takes the best
+SOLVERS: tuple[Solver, ...] = ("adams", "heun", "euler")
+STEPS = (2, 4, 6, 8, 16, 32)
+STEPS_CLIPS = 64
+SPEED_SIDES = {64: "tiny", 128: "small"}
+MINUTE = 60 * 24  # frames
+UNTIL_SET = 3  # steps of training: speed does not depend on what was learned
 Classes = NDArray[np.int64]
 
 
@@ -57,15 +68,34 @@ def autoreel_command(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "autoreel", *arguments], check=True)
 
 
-def trained(footage: Path, out: Path, budget: str, names: Sequence[str]) -> dict[str, Run]:
-    """Some of the runs, trained now or found."""
+def trained(footage: Path, folder: Path, *options: str) -> Run:
+    """A run from scratch, trained now or found."""
+    autoreel_command("train", str(footage), "--run", str(folder), "--start", "scratch", *options)
+    return autoreel.load(folder)
+
+
+def best_vae(store: FootageStore, out: Path, budget_s: float) -> tuple[Run, dict[str, float]]:
+    """The vae whose clips from N(0, I) come nearest to real ones; and that distance for each weight of its KL term."""
+    encoder = open_encoder(out, store, report=print)
+    held = look(encoder, samples.read(store, samples.windows(store.split("test"), FRAMES - 1, STEPS_CLIPS))).features
+
+    def vae(weight: float, budget_s: float, name: str) -> Run:
+        options = ("--family", "vae", "--stage", "codec", "--budget", f"{budget_s:.0f}s")
+        return trained(store.path, out / name, *options, "--set", f"objective.kl_weight={weight}")
+
     found = {}
-    for name in names:
-        family = FAMILIES[name]
-        folder = out / f"{name}.run"
-        autoreel_command("train", str(footage), "--run", str(folder), "--family", family, "--budget", budget)
-        found[name] = autoreel.load(folder)
-    return found
+    for weight in KL_WEIGHTS:
+        run = vae(weight, budget_s / 8, f"vae-{weight:g}.run")
+        clips = made(run, np.zeros(STEPS_CLIPS, np.int64), Options(sampler="normal"))[:, : FRAMES - 1]
+        found[f"{weight:g}"] = round(distances.frechet(held, look(encoder, clips).features), 3)
+    best = min(found, key=lambda weight: found[weight])
+    return vae(float(best), budget_s, "vae.run"), found
+
+
+def knows_labels(run: Run, options: Options) -> bool:
+    """Whether what is made can be asked for by label."""
+    is_prior = options.sampler == "prior" or (options.sampler == "auto" and run.config.codec.family != "gan")
+    return bool(run.labels) and is_prior
 
 
 def made(run: Run, classes: Classes, options: Options) -> Frames:
@@ -73,7 +103,7 @@ def made(run: Run, classes: Classes, options: Options) -> Frames:
     parts = []
     for first in range(0, len(classes), AT_ONCE):
         some = range(first, min(first + AT_ONCE, len(classes)))
-        labels = [run.labels[classes[i] % len(run.labels)] if run.labels else None for i in some]
+        labels = [run.labels[classes[i] % len(run.labels)] if knows_labels(run, options) else None for i in some]
         parts.append(run.generate_batch(labels, FRAMES, list(some), options))
     return np.concatenate(parts)
 
@@ -119,7 +149,7 @@ def sharpness(clips: Frames) -> float:
     return float(np.abs(np.diff(luma, axis=2)).mean() + np.abs(np.diff(luma, axis=3)).mean())
 
 
-def quality(store: FootageStore, runs: dict[str, Run], out: Path, count: int) -> dict[str, Any]:
+def quality(store: FootageStore, ours: Run, vae: Run, gan: Run, out: Path, count: int) -> dict[str, Any]:
     """Everything about clips of each kind, with the same encoder, classifier and counts."""
     encoder = open_encoder(out, store, report=print)
     numbers = {label: i for i, label in enumerate(store.labels)}
@@ -146,14 +176,13 @@ def quality(store: FootageStore, runs: dict[str, Run], out: Path, count: int) ->
 
     training = small(train)
     held_near = nearest(small(held), training)
-    wanted = np.arange(count) % max(1, len(runs["ours"].labels))  # of footage without labels: its styles
-    makers: dict[str, Callable[[], Frames]] = {
-        "ours": lambda: made(runs["ours"], wanted, Options()),
-        "vae, N(0, I)": lambda: made(runs["vae"], wanted, Options(sampler="normal")),
-        "vae, prior": lambda: made(runs["vae"], wanted, Options()),
-        "ours, gaussian": lambda: made(runs["ours"], wanted, Options(sampler="gaussian")),
-        "gan": lambda: made(runs["gan"], wanted, Options()),
-        "patches": lambda: patched(store, wanted),
+    wanted = np.arange(count) % max(1, len(ours.labels))  # of footage without labels: its styles
+    makers: dict[str, tuple[Callable[[], Frames], bool]] = {  # and whether it heeds labels
+        "ours": (lambda: made(ours, wanted, Options()), True),
+        "ours, gaussian": (lambda: made(ours, wanted, Options(sampler="gaussian")), False),
+        "vae, N(0, I)": (lambda: made(vae, wanted, Options(sampler="normal")), False),
+        "gan": (lambda: made(gan, wanted, Options()), False),
+        "patches": (lambda: patched(store, wanted), True),
     }
     first, second = (samples.windows(part, FRAMES - 1, count) for part in samples.halves(store.split("test")))
     sides = [look(encoder, samples.read(store, part)).features for part in (first, second)]
@@ -164,7 +193,7 @@ def quality(store: FootageStore, runs: dict[str, Run], out: Path, count: int) ->
                   "windows": [len(side) for side in sides]},
         "made": {},
     }  # fmt: skip
-    for name, make in makers.items():
+    for name, (make, heeds_labels) in makers.items():
         clips = make()[:, : FRAMES - 1]
         Image.fromarray(np.concatenate([np.concatenate(list(c[::4]), 1) for c in clips[:12]])).save(
             out / f"clips-{name.replace(', ', '-').replace('(', '').replace(')', '')}.png"
@@ -172,7 +201,7 @@ def quality(store: FootageStore, runs: dict[str, Run], out: Path, count: int) ->
         seen = look(encoder, clips)
         near = memorisation(nearest(small(clips), training), held_near)
         results["made"][name] = {
-            "accuracy": accuracy(seen, wanted),
+            "accuracy": accuracy(seen, wanted) if heeds_labels else None,
             "frechet": round(distances.frechet(held_seen.features, seen.features), 4),
             "kernel": round(distances.kernel_distance(held_seen.features, seen.features), 5),
             "coverage": round(distances.manifold(held_seen.features, seen.features).coverage, 4),
@@ -183,17 +212,50 @@ def quality(store: FootageStore, runs: dict[str, Run], out: Path, count: int) ->
     return results
 
 
-def speed(run: Run) -> dict[str, Any]:
-    """Frames per second, decoding included."""
-    label = run.labels[0] if run.labels else None
-    found: dict[str, Any] = {"size": list(run.size)}
-    for takes, frames in ((1, 97), (8, 97)):
-        run.generate_batch([label] * takes, 9, list(range(takes)))
-        for steps in (4, 8, 32):
+def steps(store: FootageStore, run: Run, out: Path) -> dict[str, Any]:
+    """Distances to held-out clips for each solver and number of steps, from the same noise, and frames per second."""
+    encoder = open_encoder(out, store, report=print)
+    held = look(encoder, samples.read(store, samples.windows(store.split("test"), FRAMES - 1, 4 * STEPS_CLIPS)))
+    wanted = np.arange(STEPS_CLIPS) % max(1, len(run.labels))
+    found: dict[str, Any] = {"clips": STEPS_CLIPS}
+    for solver in SOLVERS:
+        for count in STEPS:
             began = time.perf_counter()
-            run.generate_batch([label] * takes, frames, list(range(takes)), Options(steps=steps))
-            rate = takes * frames / (time.perf_counter() - began)
-            found[f"{takes} at once, {steps} steps"] = round(rate, 1)
+            clips = made(run, wanted, Options(steps=count, solver=solver))[:, : FRAMES - 1]
+            seconds = time.perf_counter() - began
+            seen = look(encoder, clips)
+            found[f"{solver} {count}"] = {
+                "frechet": round(distances.frechet(held.features, seen.features), 3),
+                "kernel": round(distances.kernel_distance(held.features, seen.features), 4),
+                "frames_a_second": round(STEPS_CLIPS * FRAMES / seconds, 1),
+            }
+            print(solver, count, found[f"{solver} {count}"], flush=True)
+    return found
+
+
+def speed(footage: Path, out: Path) -> dict[str, Any]:
+    """Frames per second, decoding included, at two sizes; and a minute of film, encoded to a file too."""
+    found: dict[str, Any] = {}
+    for side, preset in SPEED_SIDES.items():
+        run_path = out / f"speed-{side}.run"
+        run = trained(footage, run_path, "--preset", preset, "--steps", str(UNTIL_SET))
+        label = run.labels[0] if run.labels else None
+        rates = {}
+        for takes, frames in ((1, 97), (8, 97)):
+            run.generate_batch([label] * takes, 9, list(range(takes)))
+            for count in (4, 8, 32):
+                began = time.perf_counter()
+                run.generate_batch([label] * takes, frames, list(range(takes)), Options(steps=count))
+                rates[f"{takes} at once, {count} steps"] = round(takes * frames / (time.perf_counter() - began), 1)
+        began = time.perf_counter()
+        count = sum(len(chunk) for chunk in run.generate_stream(label, MINUTE, 0))
+        minute = {"frames": count, "wall_s": round(time.perf_counter() - began, 1)}
+        began = time.perf_counter()
+        length = f"{MINUTE / float(run.rate):.3f}s"
+        autoreel_command("generate", str(run_path), "-o", str(out / f"minute-{side}.mp4"), "--length", length)
+        minute["wall_s_of_the_command"] = round(time.perf_counter() - began, 1)
+        found[f"{run.size[1]}x{run.size[0]}"] = {"frames_a_second": rates, "a_minute": minute}
+        print(side, json.dumps(found[f"{run.size[1]}x{run.size[0]}"]), flush=True)
     return found
 
 
@@ -217,6 +279,8 @@ def minutes(run: Run, store: FootageStore, length_s: float) -> dict[str, Any]:
 def sheets(run: Run, store: FootageStore, out: Path) -> None:
     """A row for each verb and clip, every third frame."""
     shots = [shot for shot in store.split("test") if shot.num_frames >= 60][:2]
+    if len(shots) < 2:
+        raise SystemExit("the test split has no two shots of 60 frames to show the verbs with")
     for number, shot in enumerate(shots):
         clip = np.array(store.frames(shot, 0, 60))
         label = shot.label
@@ -243,29 +307,44 @@ def main() -> None:
     parser.add_argument("--budget", default="20m")
     parser.add_argument("--clips", type=int, default=256)
     parser.add_argument("--length-s", type=float, default=600.0)
-    parser.add_argument("--parts", default="quality,speed,minutes,sheets")
+    parser.add_argument("--parts", default="quality,steps,speed,minutes,sheets")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     parts = given.parts.split(",")
     store_path = given.out / "store"
     autoreel_command("prepare", str(given.footage), "-o", str(store_path))
     store = FootageStore.open(store_path)
-    runs = trained(store_path, given.out, given.budget, list(FAMILIES) if "quality" in parts else ["ours"])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
     result: dict[str, Any] = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"), "hardware": hardware(), "commit": commit.stdout.strip(),
-        "footage": given.footage.resolve().name, "budget_each": given.budget,
+        "date": day, "hardware": hardware(), "commit": commit.stdout.strip(),
+        "footage": given.footage.resolve().name, "budget_each": given.budget, "start": "scratch",
     }  # fmt: skip
+    target = given.results / f"{day}-generation-{result['footage']}.json"
+    if target.exists():  # other parts of this day
+        result = {**json.loads(target.read_text(encoding="utf-8")), **result}
+
+    def keep(part: str, found: dict[str, Any]) -> None:
+        result[part] = found
+        target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    budget = ("--budget", given.budget)
+    if set(parts) - {"speed"}:
+        ours = trained(store_path, given.out / "ours.run", *budget)
     if "quality" in parts:
-        result["quality"] = quality(store, runs, given.out, given.clips)
+        vae, searched = best_vae(store, given.out, parse_duration_s(given.budget))
+        gan = trained(store_path, given.out / "gan.run", "--family", "gan", *budget)
+        keep("quality", {"vae_kl_weights": searched, **quality(store, ours, vae, gan, given.out, given.clips)})
+    if "steps" in parts:
+        keep("steps", steps(store, ours, given.out))
     if "speed" in parts:
-        result["speed"] = speed(runs["ours"])
+        keep("speed", speed(given.footage, given.out))
     if "minutes" in parts:
-        result["minutes"] = minutes(runs["ours"], store, given.length_s)
+        keep("minutes", minutes(ours, store, given.length_s))
     if "sheets" in parts:
-        sheets(runs["ours"], store, given.out)
+        sheets(ours, store, given.out)
     print(json.dumps(result, indent=1))
-    (given.out / "generation.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
