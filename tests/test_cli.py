@@ -268,6 +268,10 @@ def test_what_is_no_whole_film_does_not_take_its_place(tmp_path: Path, capsys: p
         assert main(["film", str(board), *options]) == 0
         assert capsys.readouterr().out.strip() == str(tmp_path / name)
         assert (tmp_path / name).with_suffix(".json").is_file()
+    part = (tmp_path / "film.part.mkv").read_bytes()
+    assert main(["film", str(tmp_path / "film.part.json")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "film.part.mkv")
+    assert (tmp_path / "film.part.mkv").read_bytes() == part
     assert [(tmp_path / name).read_bytes() for name in ("film.mkv", "film.json")] == before
     assert main(["film", str(board), "--to", "0.2s", "-o", str(tmp_path / "film.mkv")]) == 0
     assert (tmp_path / "film.mkv").read_bytes() != before[0], "whoever names the film means it"

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autoreel.errors import AutoreelError, ConfigError, FootageError, MediaError, OutputError, RunError, UsageError
+from autoreel.media.limits import FILM, LONGEST_FILM_S
 
 FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
 CLIP_ENDINGS = (*FILM_ENDINGS, ".png")
 MAX_LOOKED_AT = 100_000  # files; a folder with more has surely been meant
 SHORTEST_FILM_S = 0.5  # two frames of the slowest footage there is reason to expect
-LONGEST_FILM_S = 4 * 3600.0  # as many shots as a storyboard may have, at a quick pace
 CHECK_RATE_HZ = 8000  # music is read to its end for damage; it need not sound well
 
 
@@ -92,7 +92,7 @@ def check_music(path: Path, length_s: float | None) -> list[AutoreelError]:
             return [MediaError(f"{path}: no sound in it; give a file with music, such as song.mp3")]
         # Decoded as far as the film will use it, block by block: an hour of music is not held.
         used_s = min(length_s, LONGEST_FILM_S) if length_s is not None else 0.0
-        if used_s and not sum(len(block) for block in sound_blocks(path, CHECK_RATE_HZ, 1, end_s=used_s)):
+        if used_s and not sum(len(block) for block in sound_blocks(path, CHECK_RATE_HZ, 1, end_s=used_s, limits=FILM)):
             return [MediaError(f"{path}: no sound could be decoded from it; give another file")]
     except AutoreelError as error:
         return [error]

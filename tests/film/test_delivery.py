@@ -1,5 +1,8 @@
 """How a film is delivered: previews, parts that equal the whole, captions, other codecs and formats."""
 
+import json
+import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,15 @@ import pytest
 from numpy.typing import NDArray
 
 from autoreel.clip import Sound
-from autoreel.errors import ConfigError, UsageError
-from autoreel.film.renderer import Delivery, FilmResult, render, small_canvas
+from autoreel.errors import ConfigError, OutputError, UsageError
+from autoreel.film.delivery import Delivery
+from autoreel.film.renderer import FilmResult, render, small_canvas
 from autoreel.film.storyboard import Canvas, Storyboard
-from autoreel.media import encoders
+from autoreel.film.verify import DISAGREES, FOUND, verify
+from autoreel.media import encoders, manifest
 from autoreel.media.decode import read_clip, read_sound
 from autoreel.media.encode import VideoWriter
+from autoreel.media.manifest import Signing
 
 SRT = "1\n00:00:00,400 --> 00:00:01,000\nsaid\n\n2\n00:00:01,600 --> 00:00:02,400\nand said again\n"
 
@@ -47,6 +53,145 @@ def test_a_part_equals_that_part_of_the_whole(
     first, last = round(from_s * 25), round((to_s or 3.0) * 25)
     assert len(part) == last - first
     assert np.abs(part - whole[first:last]).mean(axis=(1, 2, 3)).max() < 3
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Delivery(quality="best"), Delivery(codec="h265"), Delivery(from_s=0.5, to_s=1.48), Delivery(preview=True),
+        Delivery(codec="h265", quality="draft", from_s=1.2),
+    ],
+    ids=lambda how: "-".join(f"{key}" for key, value in vars(how).items() if value not in (None, False, "auto")),
+)  # fmt: skip
+def test_a_record_makes_the_same_file_again(tmp_path: Path, striped_run: Any, how: Delivery) -> None:
+    board = _board(tmp_path, titles=[{"text": "T", "length_s": 2.0}], ending={"length_s": 0.5})
+    made = render(board, striped_run, tmp_path / "film.mp4", delivery=how)
+    again = render(made.record, striped_run, tmp_path / "again.mp4")
+    assert again.path.read_bytes() == made.path.read_bytes()
+    records = [json.loads(result.record.read_text()) for result in (made, again)]
+    for record in records:
+        del record["film"], record["rendered_in_s"]
+    assert records[0] == records[1]
+    plain = render(board, striped_run, tmp_path / "plain.mp4")
+    assert plain.path.read_bytes() != made.path.read_bytes()
+
+
+def test_what_is_asked_for_goes_before_what_is_recorded(tmp_path: Path, striped_run: Any) -> None:
+    before = Delivery(codec="h265", quality="best", hardware=True, from_s=1.0, to_s=2.0)
+    mp4, webm = Path("film.mp4"), Path("film.webm")
+    assert Delivery().instead_of(before, mp4) == before
+    assert Delivery(codec="av1", quality="good").instead_of(before, mp4) == replace(before, codec="av1", quality="good")
+    assert Delivery().instead_of(before, webm).codec == "auto", "it holds no H.265"
+    part = Delivery(from_s=1.5).instead_of(before, mp4)
+    assert (part.from_s, part.to_s) == (1.5, None), "another part, not what both have in common"
+    look = Delivery(preview=True).instead_of(before, mp4)
+    assert (look.codec, look.own_quality, look.hardware, look.from_s) == ("auto", "draft", False, 1.0)
+    assert Delivery().instead_of(Delivery(preview=True, quality="draft"), mp4).preview
+    made = render(_board(tmp_path), striped_run, tmp_path / "film.mp4", delivery=Delivery(quality="draft", to_s=1.0))
+    record = json.loads(made.record.read_text())
+    assert record["delivery"] == {
+        "codec": "h264", "quality": "draft", "hardware": False, "preview": False, "to_s": 1.0
+    }  # fmt: skip
+    del record["delivery"]
+    made.record.write_text(json.dumps(record))
+    assert render(made.record, striped_run, tmp_path / "again.mp4").num_frames == 75, "from before it was noted"
+    record["delivery"] = {"codec": "h266", "qualty": "best", "from_s": -1}
+    made.record.write_text(json.dumps(record))
+    with pytest.raises(ConfigError) as caught:
+        render(made.record, striped_run, tmp_path / "again.mp4")
+    said = "\n".join(caught.value.problems)
+    assert "did you mean 'quality'?" in said and "'codec'" in said and "'from_s'" in said
+    record["delivery"] = 3
+    made.record.write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="'delivery' is no table"):
+        render(made.record, striped_run, tmp_path / "again.mp4")
+
+
+def test_the_record_of_a_part_tells_of_that_part(tmp_path: Path, striped_run: Any) -> None:
+    own = tmp_path / "own.mp4"
+    with VideoWriter(own, (48, 64), Fraction(25)) as writer:
+        writer.write(np.full((50, 48, 64, 3), 90, np.uint8))
+    shots = [
+        {"length_s": 1.0, "label": "red", "seed": 1},
+        {"verb": "material", "source": str(own), "length_s": 1.0},
+        {"length_s": 1.0, "label": "blue", "seed": 3, "transition": {"kind": "fade", "length_s": 0.4}},
+    ]
+    board = _board(tmp_path).model_copy(update={"shots": Storyboard.model_validate({"shots": shots, "run": "r"}).shots})
+    made = render(board, striped_run, tmp_path / "film.part.mp4", delivery=Delivery(from_s=1.4, to_s=2.6))
+    record = json.loads(made.record.read_text())
+    assert (record["num_frames"], record["duration_s"], record["part_s"]) == (30, 1.2, [1.4, 2.6])
+    assert [(span["start_s"], span["end_s"], span["kinds"]) for span in record["timeline"]] == [
+        (0.0, 0.4, ["original"]), (0.4, 0.8, ["generated", "original"]), (0.8, 1.2, ["generated"]),
+    ]  # fmt: skip
+    spans = [(span["shot"], span["start_s"], span["end_s"]) for span in record["spans"]]
+    assert spans == [(2, 0.0, 0.8), (3, 0.4, 1.2)]
+    assert verify(made.path).exit_code == FOUND
+    own_part = render(board, striped_run, tmp_path / "own.part.mp4", delivery=Delivery(from_s=1.0, to_s=1.6))
+    assert not json.loads(own_part.record.read_text())["ai_generated"]
+    found = verify(own_part.path)
+    assert found.notice is not None and found.notice.startswith("Edited with autoreel")
+
+
+def test_a_part_is_signed_as_what_it_is(tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+
+    def signed(source: Path, target: Path, **told: Any) -> None:
+        said.append(told)
+        target.write_bytes(source.read_bytes() + b"signed")
+
+    monkeypatch.setattr(manifest, "sign", signed)
+    film = tmp_path / "film.mp4"
+    how = Delivery(from_s=2.4)
+    render(_board(tmp_path), striped_run, film, delivery=how, signing=Signing(tmp_path / "a", tmp_path / "b"))
+    assert film.read_bytes().endswith(b"signed")
+    assert (said[0]["title"], said[0]["kind"]) == ("film.mp4", "generated")
+    assert said[0]["details"]["timeline"] == [{"start_s": 0.0, "end_s": 0.6, "kinds": ["generated"]}]
+    assert verify(film).record.is_of_this_file  # type: ignore[union-attr]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.json", "film.mp4"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_film_that_cannot_be_signed_gets_no_name(
+    tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    film = tmp_path / "film.mp4"
+    if there:
+        render(_board(tmp_path), striped_run, film)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+    def refuses(source: Path, target: Path, **told: Any) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        assert film.is_file() == there
+        raise OutputError("cannot write film.mp4: signing it failed")
+
+    monkeypatch.setattr(manifest, "sign", refuses)
+    with pytest.raises(OutputError, match="signing it failed"):
+        render(_board(tmp_path, opening={}), striped_run, film, signing=Signing(tmp_path / "a", tmp_path / "b"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_new_film_is_never_taken_for_that_of_the_old_record(
+    tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record follows the film with nothing in between; a crash there leaves a film that does not agree."""
+    film, named = tmp_path / "film.mp4", list[str]()
+    render(_board(tmp_path), striped_run, film)
+    old, replace_file = film.read_bytes(), os.replace
+
+    def crashes(source: Any, target: Any) -> None:
+        named.append(Path(target).name)
+        if Path(target).suffix == ".json":
+            raise KeyboardInterrupt
+        assert (tmp_path / ".film.json.part.json").read_text().startswith("{"), "the record is ready before"
+        replace_file(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", crashes)
+        render(_board(tmp_path, opening={}), striped_run, film)
+    assert named[-2:] == ["film.mp4", "film.json"] and film.read_bytes() != old
+    found = verify(film)
+    assert found.exit_code == DISAGREES
+    assert "this is not the file that film.json was written for" in found.disagreements[0]
 
 
 def test_a_part_makes_only_the_shots_that_are_seen(tmp_path: Path, striped_run: Any) -> None:

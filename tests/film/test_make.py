@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from autoreel.film.delivery import Delivery
 from autoreel.film.make import make_film
-from autoreel.film.renderer import Delivery, render
+from autoreel.film.renderer import render
 from autoreel.media.decode import read_clip
 
 

@@ -15,8 +15,9 @@ from autoreel.clip import Frames
 from autoreel.config import Config
 from autoreel.errors import RunError, UsageError
 from autoreel.film.commission import Commission, carry_out
+from autoreel.film.delivery import Delivery
 from autoreel.film.make import make_film
-from autoreel.film.renderer import Delivery, FilmResult, render
+from autoreel.film.renderer import FilmResult, render
 from autoreel.film.storyboard import Storyboard
 from autoreel.media.decode import read_clip
 from autoreel.runs import RunFolder

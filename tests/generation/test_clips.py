@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from autoreel.errors import UsageError
+from autoreel.errors import OutputError, UsageError
 from autoreel.generation.clips import NOTICES, count_frames, numbered, what_would_be_lost, write_clips
 
 
@@ -56,3 +56,26 @@ def test_less_than_a_frame_is_no_clip() -> None:
     assert count_frames(0.5, Fraction(25)) == 12
     with pytest.raises(UsageError, match="shorter than one frame"):
         count_frames(0.001, Fraction(25))
+
+
+def test_a_take_that_cannot_be_signed_leaves_none(tmp_path: Path) -> None:
+    paths = [tmp_path / "clip-0.mp4", tmp_path / "clip-1.mp4"]
+    paths[0].write_bytes(b"older")
+    sealed: list[Path] = []
+
+    def seal(source: Path, target: Path) -> None:
+        sealed.append(target)
+        if len(sealed) == 2:
+            raise OutputError("signing it failed")
+        target.write_bytes(source.read_bytes() + b"signed")
+
+    def write() -> None:
+        write_clips(paths, [np.zeros((2, 3, 16, 16, 3), np.uint8)], verb="generate", size=(16, 16), rate=Fraction(25),
+                    num_frames=3, report=lambda share, words: None, seals=[seal, seal])  # fmt: skip
+
+    with pytest.raises(OutputError, match="signing it failed"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["clip-0.mp4"] and paths[0].read_bytes() == b"older"
+    write()
+    assert len(sealed) == 4 and all(path.read_bytes().endswith(b"signed") for path in paths)
+    assert sorted(tmp_path.iterdir()) == paths

@@ -10,7 +10,7 @@ import pytest
 from autoreel.errors import UsageError
 from autoreel.media import manifest
 from autoreel.media.encode import VideoWriter
-from autoreel.media.manifest import INSTALL, Signing, check_signing, read_manifest, seems_to_hold_one, sign
+from autoreel.media.manifest import INSTALL, Signing, check_signing, read_manifest, sealing, seems_to_hold_one, sign
 
 needs_extra = pytest.mark.skipif(not manifest.is_installed(), reason="the extra c2pa is not installed")
 
@@ -60,9 +60,9 @@ def _clip(path: Path) -> Path:
 @needs_extra
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])
 def test_a_manifest_is_written_and_read(tmp_path: Path, signing: Signing, ending: str) -> None:
-    path = _clip(tmp_path / f"clip{ending}")
-    assert read_manifest(path) is None and not seems_to_hold_one(path)
-    sign(path, signing, kind="generated", details={"run_hash": None, "seeds": [1, 2]})
+    unsigned, path = _clip(tmp_path / f"clip{ending}"), tmp_path / f"signed{ending}"
+    assert read_manifest(unsigned) is None and not seems_to_hold_one(unsigned)
+    sign(unsigned, path, signing=signing, title="film", kind="generated", details={"run_hash": None, "seeds": [1, 2]})
     read = read_manifest(path)
     assert read is not None and read.state == "Valid" and read.source_types == ("trainedAlgorithmicMedia",)
     assert read.issuer == "Studio" and read.generator.startswith("autoreel") and seems_to_hold_one(path)
@@ -71,6 +71,27 @@ def test_a_manifest_is_written_and_read(tmp_path: Path, signing: Signing, ending
     path.write_bytes(content)
     changed = read_manifest(path)
     assert changed is not None and changed.state == "Invalid"
+
+
+@needs_extra
+def test_a_file_has_its_manifest_before_it_has_its_name(tmp_path: Path, signing: Signing) -> None:
+    path = tmp_path / "film.mp4"
+    seal = sealing(signing, path, kind="mixed", details={})
+    with VideoWriter(path, (32, 32), Fraction(5), seal=seal) as writer:
+        writer.write(np.zeros((4, 32, 32, 3), np.uint8))
+        part = writer.complete()
+        assert not path.exists() and seems_to_hold_one(part)
+    read = read_manifest(path)
+    assert read is not None and read.state == "Valid"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["film.mp4"]
+    key = tmp_path / "broken.pem"
+    key.write_text("-----BEGIN PRIVATE KEY-----\n")
+    broken = sealing(Signing(signing.cert, key), path, kind="mixed", details={})
+    with pytest.raises(UsageError, match="holds no private key"), VideoWriter(path, (32, 32), 5, seal=broken) as writer:
+        writer.write(np.ones((4, 32, 32, 3), np.uint8))
+    assert read_manifest(path) == read and sealing(None, path, kind="mixed", details={}) is None
+    with pytest.raises(UsageError, match="pictures are not signed"):
+        VideoWriter(tmp_path / "%05d.png", (32, 32), 5, seal=seal)
 
 
 @needs_extra

@@ -31,7 +31,8 @@ from autoreel.commands.options import (
 from autoreel.errors import AutoreelError, UsageError
 
 if TYPE_CHECKING:
-    from autoreel.film.renderer import Delivery, FilmResult
+    from autoreel.film.delivery import Delivery
+    from autoreel.film.renderer import FilmResult
 
 EDIT_ENDINGS = (".otio", ".fcpxml")
 Encoder = Literal["h264", "h265", "av1", "vp9", "prores"]
@@ -242,10 +243,10 @@ def _part(
 
 
 def _delivery(given: _Given, from_s: float | None, to_s: float | None, shots_of: Path) -> Delivery:
-    from autoreel.film.renderer import Delivery
+    from autoreel.film.delivery import Delivery
 
     return Delivery(
-        codec=given.encoder or "auto", quality=given.quality or "good", hardware=given.hardware,
+        codec=given.encoder or "auto", quality=given.quality, hardware=given.hardware,
         preview=given.preview, from_s=from_s, to_s=to_s, shots_of=shots_of, upscale=given.upscale,
     )  # fmt: skip
 
@@ -279,7 +280,10 @@ def _film_again(
 
     make_parent(target)
     signing = signing_of(*signer)
-    how = _delivery(delivery, from_s, to_s, film_of(storyboard, preflight.FILM_ENDINGS))
+    film = film_of(storyboard, preflight.FILM_ENDINGS)
+    if storyboard.suffix.lower() == ".json":  # of a part or a preview, whose shots are those of the film
+        film = film.with_stem(film.stem.removesuffix(".preview").removesuffix(".part"))
+    how = _delivery(delivery, from_s, to_s, film)
     _tell(render(
         storyboard, None, target, report=note, device=device, watermark=watermark, signing=signing, delivery=how
     ))  # fmt: skip

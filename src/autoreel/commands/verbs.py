@@ -388,8 +388,9 @@ def _write(
     marking: Making | Marking, size: tuple[int, int] | None = None, seed: int | None = None,
 ) -> list[Meter]:  # fmt: skip
     """Write the takes with what they say of where they come from, and tell where they are."""
-    from autoreel.film.provenance import hash_of_folder
+    from autoreel.film.provenance import KIND_OF_VERB, hash_of_folder
     from autoreel.generation.clips import write_clips
+    from autoreel.media.manifest import sealing
     from autoreel.media.watermark import Watermark, run_id
     from autoreel.training.progress import display
 
@@ -398,19 +399,18 @@ def _write(
     marker = Watermark(size, opened.rate, identity) if marking.watermark else None
     label = marking.label if isinstance(marking, Making) else None
     details = {"verb": verb, "label": label, "seed": seed, "run": f"{identity:06x}"}
+    signing, kind = signing_of(marking.sign_cert, marking.sign_key), KIND_OF_VERB.get(verb, "generated")
+    seals = [
+        sealing(signing, path, kind=kind, details=details | ({} if seed is None else {"seed": seed + place}))
+        for place, path in enumerate(paths)
+    ]
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     with display(None) as shown:
         told = partial(shown.update, name)
         meters = write_clips(
             paths, takes, verb=verb, size=size, rate=opened.rate, num_frames=num_frames, report=told, watermark=marker,
-            details=details,
+            details=details, seals=seals,
         )  # fmt: skip
-    signing = signing_of(marking.sign_cert, marking.sign_key)
-    for place, path in enumerate(paths):
-        if signing is not None:
-            from autoreel.media.manifest import sign
-
-            kind = "rebuilt" if verb in ("rebuild", "morph", "slow") else "generated"
-            sign(path, signing, kind=kind, details=details | ({} if seed is None else {"seed": seed + place}))
+    for path in paths:
         print(path)
     return meters

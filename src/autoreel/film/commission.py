@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autoreel.errors import UsageError
+from autoreel.film.delivery import Delivery
 from autoreel.film.document import beside
 from autoreel.film.make import DEFAULT_LENGTH_S, MadeFilm, make_film
-from autoreel.film.renderer import Delivery
 from autoreel.film.storyboard import Upscale
 from autoreel.generation.clips import make_parent
 from autoreel.media.manifest import Signing

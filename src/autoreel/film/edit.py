@@ -19,10 +19,11 @@ from typing import Any
 from xml.etree import ElementTree as xml
 
 from autoreel.errors import UsageError
+from autoreel.film.delivery import Delivery
 from autoreel.film.document import load_storyboard
 from autoreel.film.layout import Layout, Placed, lay_out
 from autoreel.film.made import FilmRun
-from autoreel.film.renderer import Delivery, beats_of, open_run, render
+from autoreel.film.renderer import beats_of, open_run, render
 from autoreel.film.storyboard import Shot, Storyboard, needs_run
 from autoreel.media.probe import probe
 from autoreel.runs import atomic_write_text

@@ -17,6 +17,7 @@ from autoreel.errors import MediaError
 from autoreel.film import effects as fx
 from autoreel.film.tones import LEVELS, balanced, curve, looked_up, read_cube, table
 from autoreel.media.decode import decode
+from autoreel.media.limits import FILM
 from autoreel.media.yuv420 import BLACK, GREY, Planar, packed
 
 Filter = Callable[[Image.Image, int], Image.Image]  # the picture, and its frame's number within the shot
@@ -243,8 +244,9 @@ class _Beside:
 
     def __init__(self, file: str, in_s: float, span: Span, size: tuple[int, int]) -> None:
         self._chunks = decode(
-            Path(file), size=size, rate=span.rate, start_s=in_s, end_s=in_s + float((span.num_frames + 1) / span.rate)
-        )
+            Path(file), size=size, rate=span.rate, start_s=in_s, end_s=in_s + float((span.num_frames + 1) / span.rate),
+            limits=FILM,
+        )  # fmt: skip
         self._waiting: list[Image.Image] = []
         self._at, self._file = -1, file
         self._shown: Image.Image | None = None

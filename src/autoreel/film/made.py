@@ -17,6 +17,7 @@ from autoreel.config import Config
 from autoreel.errors import MediaError
 from autoreel.film.layout import Placed
 from autoreel.media.decode import decode, first_frame
+from autoreel.media.limits import FILM
 
 CONTEXT_S = 2.0  # of a clip that a shot continues
 SEEN_S = 0.75  # of the clips that a shot leads from and to
@@ -84,7 +85,8 @@ def _generated(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
 
 def _animated(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
     shot = placed.shot
-    picture = first_frame(Path(str(shot.source)), size=run.size, fit=run.config.data.fit, at_s=shot.in_s or 0.0)
+    fit, at_s = run.config.data.fit, shot.in_s or 0.0
+    picture = first_frame(Path(str(shot.source)), size=run.size, fit=fit, at_s=at_s, limits=FILM)
     return run.animate_stream(picture, num_frames=count, label=shot.label, seed=shot.seed or 0)
 
 
@@ -168,8 +170,9 @@ _VERBS: dict[str, Callable[[Placed, FilmRun, int], Iterator[Frames]]] = {
 def _chunks(source: str, run: FilmRun, start_s: float, out_s: float | None, count: int) -> Iterator[Frames]:
     """The frames of a source from a time on, at least `count` where it has them."""
     last_s = min(out_s or math.inf, start_s + float((count + 1) / run.rate))
+    fit = run.config.data.fit
     for chunk in decode(
-        Path(source), size=run.size, fit=run.config.data.fit, rate=run.rate, start_s=start_s, end_s=last_s
+        Path(source), size=run.size, fit=fit, rate=run.rate, start_s=start_s, end_s=last_s, limits=FILM
     ):
         yield chunk.frames
 
@@ -193,7 +196,7 @@ def _last(source: str, run: FilmRun, start_s: float, out_s: float | None, length
     keep = max(1, round(length_s * run.rate))
     kept = np.zeros((0, *run.size, 3), np.uint8)
     fit = run.config.data.fit
-    for chunk in decode(Path(source), size=run.size, fit=fit, rate=run.rate, start_s=start_s, end_s=out_s):
+    for chunk in decode(Path(source), size=run.size, fit=fit, rate=run.rate, start_s=start_s, end_s=out_s, limits=FILM):
         kept = np.concatenate([kept, chunk.frames])[-keep:]
     if not len(kept):
         raise MediaError(f"{source}: has no frames between in_s and out_s to go on from")

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from autoreel import __version__
 from autoreel.film.beats import even_beats
+from autoreel.film.delivery import Delivery
 from autoreel.film.director import direct, energy_under
 from autoreel.film.document import beside, is_edited, load_storyboard, save_storyboard, written_for
 from autoreel.film.kinds import load_kind
 from autoreel.film.layout import lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.provenance import hash_of_folder
-from autoreel.film.renderer import Delivery, FilmResult, Report, read_beats, render
+from autoreel.film.renderer import FilmResult, Report, read_beats, render
 from autoreel.film.storyboard import MAX_RATE_HZ, Canvas, Storyboard, Upscale
 from autoreel.film.takes import Takes, choose_takes
 from autoreel.media.manifest import Signing

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from autoreel.film.layout import Layout, Placed
 from autoreel.film.storyboard import GENERATED_VERBS, LATENT_TRANSITIONS, REPAINTED_VERBS, Storyboard, plain_values
 from autoreel.generation.clips import NOTICES
 from autoreel.media import watermark
-from autoreel.runs import RunFolder, atomic_write_text
+from autoreel.runs import RunFolder, sync
+
+Kinds = frozenset[str]  # of `generated`, `rebuilt`, `original`, `plain`
 
 RECORD_VERSION = 1
 KIND_OF_VERB = {
@@ -31,19 +35,17 @@ NOTICE = {
 }
 
 
-def kind_of_film(storyboard: Storyboard) -> str:
-    """`generated`, `rebuilt`, `mixed` or `original`."""
-    kinds = {KIND_OF_VERB[shot.verb] for shot in storyboard.shots} - {"plain"}
-    ways = {shot.transition.kind for shot in storyboard.shots if shot.transition is not None}
-    kinds |= {KIND_OF_VERB[way] for way in ways.intersection(LATENT_TRANSITIONS)}
+def kind_of_film(seen: Sequence[Kinds]) -> str:
+    """`generated`, `rebuilt`, `mixed` or `original`, by what the frames of a film, or of a part of it, show."""
+    kinds = set().union(*seen) - {"plain"}
     if kinds <= {"original"}:
         return "original"
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
-def metadata(storyboard: Storyboard) -> dict[str, str]:
-    """The tags that go into the film's file."""
-    tags = {"comment": NOTICE[kind_of_film(storyboard)]}
+def metadata(storyboard: Storyboard, kind: str) -> dict[str, str]:
+    """The tags that go into the file of a film of that kind."""
+    tags = {"comment": NOTICE[kind]}
     if storyboard.titles:
         tags["title"] = " ".join(storyboard.titles[0].text.split())
     return tags
@@ -84,7 +86,7 @@ def upscaler_hash(storyboard: Storyboard) -> str | None:
     return found.sha256 if found is not None else None
 
 
-def kinds_seen(layout: Layout) -> list[frozenset[str]]:
+def kinds_seen(layout: Layout) -> list[Kinds]:
     """What each frame of a film shows: `generated`, `rebuilt`, `original`, `plain`; several where shots meet.
 
     A transition that the model paints counts as what the model made of it, beside both shots.
@@ -101,25 +103,32 @@ def kinds_seen(layout: Layout) -> list[frozenset[str]]:
     return [frozenset(kinds) for kinds in seen]
 
 
-def shows_model(layout: Layout) -> list[bool]:
-    """Whether something that a model made is seen, for each frame of a film; these carry the mark."""
-    return [not kinds.isdisjoint(MADE_BY_MODEL) for kinds in kinds_seen(layout)]
+def shows_model(kinds: Kinds) -> bool:
+    """Whether something that a model made is seen in a frame; then it carries the mark."""
+    return not kinds.isdisjoint(MADE_BY_MODEL)
 
 
-def timeline(layout: Layout) -> list[dict[str, Any]]:
-    """`kinds_seen` as spans without gaps or overlaps."""
+def timeline(seen: Sequence[Kinds], rate: Fraction) -> list[dict[str, Any]]:
+    """What the frames of a film show, as spans without gaps or overlaps; times from its first frame on."""
     spans: list[dict[str, Any]] = []
-    for frame, kinds in enumerate(kinds_seen(layout)):
+    for frame, kinds in enumerate(seen):
         if not spans or spans[-1]["kinds"] != sorted(kinds):
-            spans.append({"start_s": _seconds(frame, layout), "end_s": 0.0, "kinds": sorted(kinds)})
-        spans[-1]["end_s"] = _seconds(frame + 1, layout)
+            spans.append({"start_s": _seconds(frame, rate), "end_s": 0.0, "kinds": sorted(kinds)})
+        spans[-1]["end_s"] = _seconds(frame + 1, rate)
     return spans
 
 
-def statement(storyboard: Storyboard, layout: Layout, run_hash: str | None) -> dict[str, Any]:
-    """What a signed manifest says besides the kind of film: short, and with nothing of the person's own."""
-    seeds = [shot.seed for shot in storyboard.shots if shot.seed is not None]
-    return {"run_hash": run_hash, "timeline": timeline(layout), "seeds": seeds, "versions": versions()}
+def statement(layout: Layout, part: range, seen: Sequence[Kinds], run_hash: str | None) -> dict[str, Any]:
+    """What a signed manifest says besides the kind of film: short, and with nothing of the person's own.
+
+    Args:
+        layout: the timeline of the whole film.
+        part: its frames that the file has.
+        seen: what these show.
+        run_hash: as `hash_of_run` gives it.
+    """
+    seeds = [placed.shot.seed for placed in layout.placed if placed.shot.seed is not None and _within(placed, part)]
+    return {"run_hash": run_hash, "timeline": timeline(seen, layout.rate), "seeds": seeds, "versions": versions()}
 
 
 def digest(film: Path) -> str | None:
@@ -140,46 +149,56 @@ def is_marked(record: Path) -> bool:
 
 
 def record(
-    storyboard: Storyboard, layout: Layout, *, film: Path, path: Path, run_hash: str | None, wall_s: float,
-    is_marked: bool,
+    storyboard: Storyboard, layout: Layout, *, part: range, seen: Sequence[Kinds], film: str, sha256: str | None,
+    path: Path, run_hash: str | None, wall_s: float, is_marked: bool, delivery: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """All that is needed to make a film again, and which of its seconds are generated.
 
     Args:
         storyboard: what was rendered.
-        layout: its timeline.
-        film: the film's file.
+        layout: the timeline of the whole film.
+        part: its frames that the file has.
+        seen: what these show, as `kinds_seen` tells of the whole film.
+        film: the name of the film's file.
+        sha256: its digest.
         path: where the record will stand; paths in it are relative to that place.
         run_hash: as `hash_of_run` gives it.
         wall_s: how long the rendering took.
         is_marked: the frames of a model carry the mark.
+        delivery: how the file was written, as `Delivery.as_record` tells it.
     """
-    return {
+    kind, rate = kind_of_film(seen), layout.rate
+    values = {
         "record": RECORD_VERSION,
-        "film": film.name,
-        "sha256": digest(film),
-        "ai_generated": kind_of_film(storyboard) != "original",
-        "notice": NOTICE[kind_of_film(storyboard)],
-        "num_frames": layout.num_frames,
-        "duration_s": float(layout.num_frames / layout.rate),
+        "film": film,
+        "sha256": sha256,
+        "ai_generated": kind != "original",
+        "notice": NOTICE[kind],
+        "num_frames": len(part),
+        "duration_s": float(len(part) / rate),
         "rendered_in_s": round(wall_s, 2),
         "run_hash": run_hash,
         "upscaler": upscaler_hash(storyboard),
         "watermark": {"version": watermark.VERSION, "run_id": watermark.run_id(run_hash)} if is_marked else None,
         "versions": versions(),
-        "timeline": timeline(layout),
-        "spans": [_span(placed, layout) for placed in layout.placed],
+        "delivery": dict(delivery),
+        "timeline": timeline(seen, rate),
+        "spans": [_span(placed, part, rate) for placed in layout.placed if _within(placed, part)],
         "storyboard": plain_values(storyboard, path.absolute().parent),
     }
+    if len(part) < layout.num_frames:
+        values["part_s"] = [_seconds(part.start, rate), _seconds(part.stop, rate)]  # of the film
+    return values
 
 
 def write_record(values: dict[str, Any], path: Path) -> None:
-    """Write the record as JSON.
+    """Write the record as JSON, on the disk when this returns.
 
     Raises:
-        OutputError: it cannot be written.
+        OSError: it cannot be written.
     """
-    atomic_write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sync(path)
 
 
 def differences(path: Path, run_hash: str | None, upscaler: str | None = None) -> list[str]:
@@ -214,16 +233,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _span(placed: Placed, layout: Layout) -> dict[str, Any]:
+def _within(placed: Placed, part: range) -> bool:
+    """Whether a shot is seen in some frames of a film."""
+    return placed.start < part.stop and placed.start + placed.num_frames > part.start
+
+
+def _span(placed: Placed, part: range, rate: Fraction) -> dict[str, Any]:
     """When a shot is seen, its transitions included: in a crossfade two spans overlap."""
+    begin, end = max(placed.start, part.start), min(placed.start + placed.num_frames, part.stop)
     return {
         "shot": placed.number,
         "kind": KIND_OF_VERB[placed.shot.verb],
         "verb": placed.shot.verb,
-        "start_s": _seconds(placed.start, layout),
-        "end_s": _seconds(placed.start + placed.num_frames, layout),
+        "start_s": _seconds(begin - part.start, rate),
+        "end_s": _seconds(end - part.start, rate),
     }
 
 
-def _seconds(frame: int, layout: Layout) -> float:
-    return round(float(frame / layout.rate), 6)
+def _seconds(frame: int, rate: Fraction) -> float:
+    return round(float(frame / rate), 6)

@@ -12,34 +12,34 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from autoreel.errors import UsageError
 from autoreel.film import provenance
 from autoreel.film.ahead import ahead
 from autoreel.film.batches import make_shots
 from autoreel.film.beats import Beats, track_beats
 from autoreel.film.cache import ShotCache
 from autoreel.film.composer import Composer
-from autoreel.film.document import beside, load_storyboard
-from autoreel.film.layout import Layout, lay_out
+from autoreel.film.delivery import Delivery, recorded
+from autoreel.film.document import beside, load_storyboard, read_record
+from autoreel.film.layout import lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.overlays import Overlays
 from autoreel.film.preflight import check_places, check_sources
 from autoreel.film.soundtrack import soundtrack
-from autoreel.film.storyboard import Canvas, Storyboard, Upscale, needs_run
+from autoreel.film.storyboard import Canvas, Storyboard, needs_run
 from autoreel.film.takes import Takes
 from autoreel.media.decode import read_sound
 from autoreel.media.encode import VideoWriter
-from autoreel.media.encoders import Codec, Quality
-from autoreel.media.manifest import Signing, sign
+from autoreel.media.limits import FILM
+from autoreel.media.manifest import Signing, sealing
 from autoreel.media.sound import fit
 from autoreel.media.watermark import Watermark, run_id
 from autoreel.media.yuv420 import Picture, as_planar, as_rgb
+from autoreel.runs import atomic_path
 
 T = TypeVar("T")
 Report = Callable[[str], None]
@@ -48,44 +48,6 @@ REPORT_EVERY_S = 2.0
 FRAMES_AHEAD = 24  # composed before the encoder asks for them
 PREVIEW_PX = 384
 SHOTS_AHEAD = 1  # made, or in the making, while another is composed: more of them are memory and no speed
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """How a film's file is written.
-
-    Args:
-        codec: of the pictures; "auto" is the ending's usual one.
-        quality: of the pictures.
-        hardware: encode on a graphics chip where one works.
-        preview: small and fast, to look at an edit.
-        upscale: how what a model made is enlarged; None as the storyboard says.
-        from_s, to_s: only this part of the film; None for its start and its end.
-        shots_of: the film whose kept shots are used; None for the one that is written.
-    """
-
-    codec: Codec = "auto"
-    quality: Quality = "good"
-    hardware: bool = False
-    preview: bool = False
-    upscale: Upscale | None = None
-    from_s: float | None = None
-    to_s: float | None = None
-    shots_of: Path | None = None
-
-    def frames_of(self, layout: Layout) -> tuple[int, int]:
-        """The first frame of the part, and the one after its last.
-
-        Raises:
-            UsageError: there is no such part.
-        """
-        whole_s = float(layout.num_frames / layout.rate)
-        first = round(Fraction(str(self.from_s or 0.0)) * layout.rate)
-        last = layout.num_frames if self.to_s is None else round(Fraction(str(self.to_s)) * layout.rate)
-        if not 0 <= first < min(last, layout.num_frames):
-            end_s = self.to_s if self.to_s is not None else whole_s
-            raise UsageError(f"{self.from_s or 0.0:g} s to {end_s:g} s is no part of a film of {whole_s:g} s")
-        return first, min(last, layout.num_frames)
 
 
 @dataclass(frozen=True)
@@ -135,7 +97,8 @@ def render(
         watermark: mark the frames in which something is seen that a model made; a film whose record is given is marked
             as it was.
         signing: the signature that its C2PA manifest gets; None makes no manifest.
-        delivery: how the file is written, and whether it is all of the film; None for the usual.
+        delivery: how the file is written, and whether it is all of the film; None for the usual, and what it leaves
+            open for a film whose record is given is as that was written.
 
     Returns:
         What was made. The film has exactly its length times its rate frames.
@@ -150,14 +113,15 @@ def render(
     where = str(storyboard) if isinstance(storyboard, Path) else "storyboard"
     board = load_storyboard(storyboard) if isinstance(storyboard, Path) else storyboard
     run_hash = provenance.hash_of_run(board)
+    delivery = delivery or Delivery()
     if isinstance(storyboard, Path) and storyboard.suffix.lower() == ".json":
         watermark = watermark and provenance.is_marked(storyboard)
+        delivery = delivery.instead_of(recorded(read_record(storyboard), where), out)
         if report is not None:
             for line in provenance.differences(storyboard, run_hash, provenance.upscaler_hash(board)):
                 report(line)
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = open_run(Path(str(board.run)), device)
-    delivery = delivery or Delivery()
     if delivery.upscale is not None:
         changed = board.canvas.model_copy(update={"upscale": delivery.upscale})
         board = board.model_copy(update={"canvas": changed})
@@ -180,39 +144,40 @@ def render(
         report(f"hardware: {without_chip}; the processor does it")
     composer = Composer(board, layout, run, cache, run_hash, first, last, planar=planar)
     wanted = composer.wanted()
+    part, record = range(first, last), beside(out, ".json")
+    seen = provenance.kinds_seen(layout)[first:last]
+    kind, details = provenance.kind_of_film(seen), provenance.statement(layout, part, seen, run_hash)
     stop = threading.Event()
     with ExitStack() as stack:
         if run is not None and wanted:
             composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes, stop), SHOTS_AHEAD, stop))
         # A GIF has no sound: nothing is mixed for it.
         sound = soundtrack(board, layout, first=first, last=last) if out.suffix.lower() != ".gif" else None
+        told = stack.enter_context(atomic_path(record))  # gets its name right after the film, which ends before it
         writer = stack.enter_context(VideoWriter(
-            out, size, canvas.rate, quality="draft" if delivery.preview else delivery.quality, codec=delivery.codec,
-            hardware=delivery.hardware, sound=sound, metadata=provenance.metadata(board),
-            captions=titles.track(first, last),
+            out, size, canvas.rate, quality=delivery.own_quality, codec=delivery.codec, hardware=delivery.hardware,
+            sound=sound, metadata=provenance.metadata(board, kind), captions=titles.track(first, last),
+            seal=sealing(signing, out, kind=kind, details=details),
         ))  # fmt: skip
         frames = composer.frames() if run is None else _on_all_cores(composer.frames())
         pictures = stack.enter_context(ahead(frames, FRAMES_AHEAD, stop))
         progress = _Progress(last - first, report)
         marker = Watermark(size, canvas.rate, run_id(run_hash))
-        seen = provenance.shows_model(layout)[first:last]
-        for number, (picture, is_made) in enumerate(zip(pictures, seen, strict=True), start=first):
-            _write(titles.over(picture, number), writer, planar, marker if is_made and watermark else None, number)
+        for number, picture, kinds in zip(part, pictures, seen, strict=True):
+            is_marked = watermark and provenance.shows_model(kinds)
+            _write(titles.over(picture, number), writer, planar, marker if is_marked else None, number)
             progress.told(number + 1 - first)
+        # All that can be done before is: between the film's name and its record's lies nothing that takes time.
+        sha256 = provenance.digest(writer.complete())
+        wall_s = time.monotonic() - started_s
+        values = provenance.record(
+            board, layout, part=part, seen=seen, film=out.name, sha256=sha256, path=record, run_hash=run_hash,
+            wall_s=wall_s, is_marked=watermark, delivery=delivery.as_record(writer.codec),
+        )  # fmt: skip
+        provenance.write_record(values, told)
     is_whole = (first, last) == (0, layout.num_frames)
     if is_whole and not delivery.preview and delivery.shots_of in (None, out):
         cache.remove_unused()
-    if signing is not None:
-        details = provenance.statement(board, layout, run_hash)
-        sign(out, signing, kind=provenance.kind_of_film(board), details=details)
-    wall_s = time.monotonic() - started_s
-    record = beside(out, ".json")
-    values = provenance.record(
-        board, layout, film=out, path=record, run_hash=run_hash, wall_s=wall_s, is_marked=watermark
-    )
-    if not is_whole:
-        values["part_s"] = [float(first / layout.rate), float(last / layout.rate)]
-    provenance.write_record(values, record)
     return FilmResult(
         out, record, last - first, float((last - first) / layout.rate), wall_s, cache.num_made, cache.num_kept
     )
@@ -258,7 +223,7 @@ def read_beats(music: Path, start_s: float, length_s: float) -> Beats:
     Raises:
         MediaError: it cannot be read.
     """
-    sound = read_sound(music, sample_rate_hz=BEAT_RATE_HZ, channels=1, start_s=start_s, end_s=start_s + length_s)
+    sound = read_sound(music, BEAT_RATE_HZ, channels=1, start_s=start_s, end_s=start_s + length_s, limits=FILM)
     return track_beats(fit(sound, length_s, 0.0, 0.0))
 
 

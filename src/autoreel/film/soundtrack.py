@@ -22,6 +22,7 @@ from autoreel.errors import MediaError
 from autoreel.film.layout import Layout, Placed
 from autoreel.film.storyboard import Mix, Music, Storyboard, Voice
 from autoreel.media.decode import sound_blocks
+from autoreel.media.limits import FILM
 from autoreel.media.loudness import levelled, measure, plan_levelling
 from autoreel.media.tracks import Blocks, Reader, SoundStream, Track, cut, faded, mixed, repeated
 
@@ -126,7 +127,7 @@ def _from_file(source: Path, start_s: float, end_s: float) -> Callable[[], Block
 
     def start() -> Blocks:
         empty = True
-        for block in sound_blocks(source, RATE_HZ, CHANNELS, start_s, end_s):
+        for block in sound_blocks(source, RATE_HZ, CHANNELS, start_s, end_s, FILM):
             yield block
             empty = False
         if empty:

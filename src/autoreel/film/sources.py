@@ -25,6 +25,7 @@ from autoreel.film.motion import along_motion
 from autoreel.film.pace import Pace
 from autoreel.film.storyboard import Canvas, Shot
 from autoreel.media.decode import decode, first_frame
+from autoreel.media.limits import FILM
 from autoreel.media.probe import probe
 from autoreel.media.yuv420 import Picture, Planar, as_rgb, from_rgb, plain, planes_of
 
@@ -58,7 +59,7 @@ def open_source(
         return itertools.repeat(card, placed.num_frames)
     fitter = Fitter(canvas, planar)
     if shot.verb == "still":
-        still = fitter.fit(first_frame(Path(str(shot.source)), at_s=shot.in_s or 0.0))
+        still = fitter.fit(first_frame(Path(str(shot.source)), at_s=shot.in_s or 0.0, limits=FILM))
         return itertools.repeat(still, placed.num_frames)
     if shot.verb == "material":
         return _material(placed, canvas, fitter)
@@ -95,7 +96,9 @@ def _material(placed: Placed, canvas: Canvas, fitter: Fitter) -> Iterator[Pictur
         size, how = fitter.scaled_size(info.height, info.width), "stretch"
     # What fills the canvas comes out of the decoder as it goes into the encoder.
     is_ready = fitter.is_planar and size == (canvas.height, canvas.width)
-    chunks = decode(source, size=size, fit=how, rate=rate, start_s=start_s, end_s=end_s, planar=is_ready)
+    chunks = decode(
+        source, size=size, fit=how, rate=rate, start_s=start_s, end_s=end_s, planar=is_ready, limits=FILM
+    )
     fit = Planar if is_ready else fitter.fit
     return _paced((c.frames for c in chunks), pace, placed.number, rate, fit, str(source))
 

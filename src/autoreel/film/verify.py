@@ -15,6 +15,7 @@ from autoreel.film.document import beside, read_record
 from autoreel.generation.clips import NOTICES
 from autoreel.media import watermark, watermark_search
 from autoreel.media.decode import FrameChunk, decode, decode_images
+from autoreel.media.limits import FILM
 from autoreel.media.manifest import INSTALL, UNTRUSTED, Manifest, is_installed, read_manifest, seems_to_hold_one
 from autoreel.media.probe import MediaInfo, probe
 from autoreel.media.watermark import GRID
@@ -148,7 +149,7 @@ def _pictures(folder: Path) -> list[Path]:
 def _chunks(path: Path, pictures: list[Path], record: Record | None) -> Iterator[FrameChunk]:
     size = (GRID, GRID)
     if not pictures:
-        return decode(path, size=size, fit="stretch")
+        return decode(path, size=size, fit="stretch", limits=FILM)
     assert record is not None  # or the mark would not be looked for
     length_s = record.timeline[-1][1]
     return decode_images(pictures, rate=Fraction(len(pictures)) / Fraction(length_s), size=size, fit="stretch")

@@ -12,7 +12,7 @@ from autoreel import __version__
 from autoreel.clip import Frames
 from autoreel.errors import OutputError, UsageError, translate_os_error
 from autoreel.generation.drift import Meter
-from autoreel.media.encode import VideoWriter
+from autoreel.media.encode import Seal, VideoWriter
 from autoreel.media.watermark import Watermark
 
 # What a file says of itself in its metadata, by what was done; films join several of these (film/provenance.py).
@@ -40,6 +40,7 @@ def write_clips(
     report: Callable[[float, str], None],
     watermark: Watermark | None = None,
     details: Mapping[str, str | int | None] | None = None,
+    seals: Sequence[Seal | None] = (),
 ) -> list[Meter]:
     """Write takes to files while they are made.
 
@@ -53,6 +54,7 @@ def write_clips(
         report: told the share that is done, in [0, 1], and the same in words.
         watermark: that marks them; None leaves them as they are.
         details: of how they were made, said in the metadata; what is None is left out. A seed is that of the first.
+        seals: what signs each before it gets its name; none at all where nobody signs.
 
     Returns:
         What each looks like, second by second.
@@ -67,7 +69,8 @@ def write_clips(
         for place, path in enumerate(paths):
             make_parent(path)
             metadata = {"comment": NOTICES[verb] + _told(details or {}, place)}
-            writers.append(stack.enter_context(VideoWriter(path, size=size, rate=rate, metadata=metadata)))
+            seal = seals[place] if seals else None
+            writers.append(stack.enter_context(VideoWriter(path, size=size, rate=rate, metadata=metadata, seal=seal)))
         markers = [copy.copy(watermark) for _ in paths]  # each follows the light of its own take
         for chunk in chunks:
             for writer, marker, meter, take in zip(writers, markers, meters, chunk, strict=True):
@@ -76,6 +79,8 @@ def write_clips(
                     writer.write(frame if marker is None else marker.mark(frame, number))
             done += chunk.shape[1]
             report(min(1.0, done / num_frames), f"{done} of {num_frames} frames")
+        for writer in writers:  # all of them before the first gets its name
+            writer.complete()
     return meters
 
 

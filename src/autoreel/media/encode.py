@@ -9,7 +9,7 @@ frames/          PNG files 00000.png, 00001.png and so on; or a pattern such as 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +28,9 @@ from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, PIXEL_FORMAT, Co
 from autoreel.media.stills import GifSink, PngSink
 from autoreel.media.tracks import SoundStream
 from autoreel.media.yuv420 import Planar, to_rgb
-from autoreel.runs import atomic_path
+from autoreel.runs import atomic_path, scratch_path
+
+Seal = Callable[[Path, Path], None]  # takes a finished file, writes it with its signature into another
 
 METADATA_KEYS = frozenset(  # what every container keeps under its own name for it
     {"title", "artist", "album", "comment", "description", "date", "genre", "copyright", "composer"}
@@ -64,6 +66,7 @@ class VideoWriter:
         codec: `auto`, `h264`, `h265`, `av1`, `vp9` or `prores`, as far as the ending takes it.
         captions: text with times that players can show; GIF and PNG files leave it out.
         hardware: encode on a graphics chip where one can; what it writes differs from machine to machine.
+        seal: signs the finished file before it gets its name; where that fails, nothing stands under it.
 
     Raises:
         UsageError: an ending, size, rate or codec that cannot be meant.
@@ -73,7 +76,7 @@ class VideoWriter:
     def __init__(
         self, path: str | Path, size: tuple[int, int], rate: Fraction | int, *, quality: Quality | int = "good",
         sound: Sound | SoundStream | None = None, metadata: Mapping[str, str] | None = None,
-        codec: Codec = "auto", captions: Sequence[Caption] = (), hardware: bool = False,
+        codec: Codec = "auto", captions: Sequence[Caption] = (), hardware: bool = False, seal: Seal | None = None,
     ) -> None:  # fmt: skip
         self.path = Path(path)
         self.size = (int(size[0]), int(size[1]))
@@ -91,8 +94,17 @@ class VideoWriter:
         unknown = sorted(set(self._metadata) - METADATA_KEYS)
         if unknown:
             raise UsageError(f"metadata {', '.join(unknown)} cannot be kept; use {', '.join(sorted(METADATA_KEYS))}")
+        if seal is not None and self._pattern is not None:
+            raise UsageError(f"{path}: single pictures are not signed; choose a file")
+        self._seal = seal
         self._stack = ExitStack()
         self._sink: Sink | None = None
+        self._place = self._unsealed = self.path  # the unfinished file, and the one that is sealed into it
+
+    @property
+    def codec(self) -> str:
+        """Of the pictures: a key of `encoders.CODECS`, `gif` or `png`."""
+        return self._codec
 
     @property
     def takes_planar(self) -> bool:
@@ -119,10 +131,12 @@ class VideoWriter:
     def __enter__(self) -> Self:
         pattern = self._pattern
         if pattern is not None:
-            part = self._stack.enter_context(atomic_path(pattern.parent, folder=True))
-            self._sink = PngSink(part / pattern.name, self._metadata)
+            self._place = self._stack.enter_context(atomic_path(pattern.parent, folder=True))
+            self._sink = PngSink(self._place / pattern.name, self._metadata)
             return self
-        part = self._stack.enter_context(atomic_path(self.path))
+        part = self._place = self._stack.enter_context(atomic_path(self.path))
+        if self._seal is not None:
+            part = self._unsealed = self._stack.enter_context(scratch_path(self.path))
         if self._codec == "gif":
             self._sink = GifSink(part, self.path, self.size, self.rate, self._metadata)
         else:
@@ -156,20 +170,38 @@ class VideoWriter:
             self._sink.write(frames)
             self.num_frames += len(frames)
 
+    def complete(self) -> Path:
+        """Finish the file and seal it; it gets its name when the block ends, which may have more to do until then.
+
+        Returns:
+            Where it lies until then.
+
+        Raises:
+            UsageError: not one picture was written.
+            OutputError: it cannot be written.
+        """
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return self._place
+        if self.num_frames == 0:
+            sink.abandon()
+            raise UsageError(f"{self.path}: not one picture was written")
+        sink.finish()
+        if self._seal is not None:
+            self._seal(self._unsealed, self._place)
+        return self._place
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        sink, self._sink = self._sink, None
-        assert sink is not None
         if kind is not None:
-            sink.abandon()
+            sink, self._sink = self._sink, None
+            if sink is not None:
+                sink.abandon()
             self._stack.__exit__(kind, error, trace)
             return
         with self._stack:
-            if self.num_frames == 0:
-                sink.abandon()
-                raise UsageError(f"{self.path}: not one picture was written")
-            sink.finish()
+            self.complete()
 
 
 def _png_pattern(path: str | Path) -> Path | None:

@@ -24,6 +24,7 @@ CODECS = (
     "pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_s16le_planar,pcm_dvd,pcm_bluray"
 )
 
+LONGEST_FILM_S = 4 * 3600.0  # as many shots as a storyboard may have, at a quick pace
 
 # What is read of a file's metadata. A letter can take 12 bytes on its way, and all of it must fit into one message.
 TEXTS = ("comment", "description", "title", "artist", "copyright", "date", "encoder")
@@ -71,3 +72,10 @@ class Limits:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the child process."""
         return asdict(self)
+
+
+# Of finished films, and of the material and music that a person puts into one: as long as a film may be, at any of its
+# rates. Footage to learn from has the usual limits, or those of its config.
+FILM = Limits(
+    max_decoded_frames=3_500_000, max_frames=3_500_000, max_duration_s=LONGEST_FILM_S + 60, wall_s=7200.0, cpu_s=7200
+)

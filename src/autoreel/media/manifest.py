@@ -12,12 +12,15 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoreel.errors import AutoreelError, MediaError, OutputError, UsageError
 from autoreel.media.jail import open_untrusted, show
-from autoreel.runs import atomic_path
+
+if TYPE_CHECKING:
+    from autoreel.media.encode import Seal
 
 INSTALL = "the extra `c2pa` is not installed; run `./autoreel set-up c2pa`, or pip install 'autoreel[c2pa]'"
 # The formats of ours that can hold a manifest, by the words that c2pa has for them.
@@ -92,18 +95,33 @@ def check_signing(cert: Path | None, key: Path | None, out: Path) -> list[Autore
     return problems
 
 
-def sign(path: Path, signing: Signing, *, kind: str, details: Mapping[str, Any]) -> None:
-    """Put a signed manifest into a finished file.
+def sealing(signing: Signing | None, final: Path, *, kind: str, details: Mapping[str, Any]) -> Seal | None:
+    """What signs a file before it gets its name, for `VideoWriter`; None where nobody signs.
 
     Args:
-        path: the file; it is replaced whole.
         signing: the signature.
+        final: the name that the file will get.
+        kind, details: as `sign` takes them.
+    """
+    if signing is None:
+        return None
+    return partial(sign, signing=signing, title=final.name, kind=kind, details=details)
+
+
+def sign(source: Path, target: Path, *, signing: Signing, title: str, kind: str, details: Mapping[str, Any]) -> None:
+    """Write a file with a signed manifest in it.
+
+    Args:
+        source: the finished file.
+        target: the same with the manifest; what it held is lost. Its ending says what it is.
+        signing: the signature.
+        title: what the manifest calls the file.
         kind: key of SOURCE_TYPES.
         details: said besides, in an assertion of our own; plain values.
 
     Raises:
         UsageError: the extra is missing, or certificate or key cannot be used.
-        OutputError: the file cannot be written; then it stays as it was, unsigned.
+        OutputError: signing failed; what stands in `target` then is of no use.
     """
     if not is_installed():
         raise UsageError(INSTALL)
@@ -113,7 +131,7 @@ def sign(path: Path, signing: Signing, *, kind: str, details: Mapping[str, Any])
 
     statement = {
         "claim_generator_info": [{"name": "autoreel", "version": __version__}],
-        "title": path.name,
+        "title": title,
         "assertions": [
             {
                 "label": "c2pa.actions",
@@ -127,13 +145,13 @@ def sign(path: Path, signing: Signing, *, kind: str, details: Mapping[str, Any])
     )
     try:
         with (
-            atomic_path(path) as part, path.open("rb") as source, part.open("w+b") as target,
+            source.open("rb") as unsigned, target.open("w+b") as signed,
             c2pa.Signer.from_info(info) as signer, c2pa.Builder(statement) as builder,
         ):  # fmt: skip
-            builder.sign(signer, FORMATS[path.suffix.lower()], source, target)
+            builder.sign(signer, FORMATS[target.suffix.lower()], unsigned, signed)
     except c2pa.C2paError as error:
         reason = " ".join(str(error).split())
-        raise OutputError(f"{path} stands without a signature, signing it failed: {reason}") from error
+        raise OutputError(f"cannot write {title}: signing it failed: {reason}") from error
 
 
 def _pem(path: Path) -> bytes:

@@ -70,6 +70,41 @@ def atomic_path(final: Path, *, folder: bool = False) -> Iterator[Path]:
             os.close(lock)
 
 
+@contextmanager
+def scratch_path(final: Path) -> Iterator[Path]:
+    """A temporary file beside `final` that is gone when the block ends, well or not; locked as that of `atomic_path`.
+
+    Args:
+        final: the file that is made with its help.
+
+    Yields:
+        A path with the suffix of `final`, in the same folder.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    final = Path(final)
+    name = final.name if len(os.fsencode(final.name)) <= MAX_NAME_BYTES else _digest(final.name)
+    part, lock = final.parent / f".{name}.raw{final.suffix}", None
+    is_ours = False
+    try:
+        lock = _claim(part, False)
+        if lock is None:
+            part = final.parent / f".{secrets.token_hex(6)}.raw{final.suffix}"
+            _make(part, False)
+        is_ours = True
+        yield part
+    except OSError as error:
+        if _concerns(error, part, final):
+            raise translate_os_error(error, final) from error
+        raise
+    finally:
+        if is_ours:
+            remove(part)
+        if lock is not None:
+            os.close(lock)
+
+
 def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or nothing.
 
