@@ -260,3 +260,18 @@ def test_strips(tmp_path: Path) -> None:
         assert tuple(np.asarray(rows)[30, 0]) == tuple(frames[4, 0, 0])
     with pytest.raises(UsageError):
         write_strip(tmp_path / "none.png", frames[:0])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.gif"])
+def test_the_same_pictures_and_sound_are_the_same_file(tmp_path: Path, name: str) -> None:
+    """A film is made again to the last byte, whatever its format."""
+    frames = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    sound = Sound(np.random.default_rng(1).normal(0, 0.1, (48_000, 2)).astype(np.float32), 48_000)
+    written = []
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / name
+        with VideoWriter(path, (32, 32), Fraction(5), sound=sound, metadata={"comment": "said"}) as writer:
+            writer.write(frames)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]

@@ -55,7 +55,8 @@ class ContainerSink:
         self._final, self._rate = final, rate
         self._num_frames = 0
         suffix = final.suffix.lower()
-        options = {"movflags": "+faststart"} if _FORMATS[suffix] in ("mp4", "mov") else {}
+        # Matroska has numbers in it that are drawn anew for each file, unless the same file is asked for.
+        options = {"movflags": "+faststart"} if _FORMATS[suffix] in ("mp4", "mov") else {"fflags": "+bitexact"}
         with self._writing():
             # "file:" keeps a name that looks like an address from being one.
             self._container: Any = av.open(
