@@ -69,8 +69,9 @@ def test_each_command_explains_every_option(name: str, capsys: pytest.CaptureFix
             assert all(f"{option}: " in str(parameter.default.__doc__) for option in shared)
             continue
         if parameter.kind is parameter.KEYWORD_ONLY:
-            # `from_` is --from, a word of Python, and `own_size` is --own-size
-            assert f"--{parameter.name.rstrip('_').replace('_', '-')}" in shown
+            # `from_` is --from, a word of Python, `own_size` is --own-size, and `changes` is --set, a builtin
+            option = {"changes": "set"}.get(parameter.name, parameter.name.rstrip("_").replace("_", "-"))
+            assert f"--{option}" in shown
         assert f"{parameter.name}: " in text, f"{name} does not explain {parameter.name}"
 
 

@@ -65,14 +65,14 @@ def test_a_part_equals_that_part_of_the_whole(
 )  # fmt: skip
 def test_a_record_makes_the_same_file_again(tmp_path: Path, striped_run: Any, how: Delivery) -> None:
     board = _board(tmp_path, titles=[{"text": "T", "length_s": 2.0}], ending={"length_s": 0.5})
-    made = render(board, striped_run, tmp_path / "film.mp4", delivery=how, watermark=False)
+    made = render(board, striped_run, tmp_path / "film.mp4", delivery=how)
     again = render(made.record, striped_run, tmp_path / "again.mp4")
     assert again.path.read_bytes() == made.path.read_bytes()
     records = [json.loads(result.record.read_text()) for result in (made, again)]
     for record in records:
         del record["film"], record["rendered_in_s"]
     assert records[0] == records[1]
-    plain = render(board, striped_run, tmp_path / "plain.mp4", watermark=False)
+    plain = render(board, striped_run, tmp_path / "plain.mp4")
     assert plain.path.read_bytes() != made.path.read_bytes()
 
 

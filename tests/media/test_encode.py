@@ -122,9 +122,10 @@ def test_tags_and_order_in_the_file(tmp_path: Path) -> None:
 
 
 def test_the_same_pictures_make_the_same_file(tmp_path: Path) -> None:
+    frames = ramp(20)
     for suffix in (".mp4", ".gif"):
-        first, second = (write(tmp_path / f"{n}{suffix}", ramp(20)) for n in "ab")
-        assert first.read_bytes() == second.read_bytes()
+        written = (write(tmp_path / f"{n}{suffix}", frames) for n in range(20))
+        assert len({path.read_bytes() for path in written}) == 1
 
 
 def test_png_files(tmp_path: Path) -> None:

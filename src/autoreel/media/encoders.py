@@ -71,6 +71,7 @@ def _chips(name: str, shift: int = 0) -> tuple[Encoder, ...]:
     )
 
 
+_SAME = "cpu-independent=1"
 COARSE = 24  # factors of quality from here on leave little of a faint mark
 
 
@@ -80,11 +81,15 @@ def _x264(factor: int) -> dict[str, str]:
     Beside veryfast this takes 20 to 40 % less time for the same bytes, and loses 0.1 to 0.3 dB, which a factor lower by
     0.4 gives back. Where quality is low it is veryfast: with fewer partitions the mark of small films was lost.
     High profile and 4:2:0 is what browsers, phones and televisions play.
+
+    Its look ahead reads memory that nobody wrote where it has AVX-512, so that the same pictures became another file
+    once in ten times; `cpu-independent` leaves that code out (3 % slower).
     """
     if factor >= COARSE:
-        return {"crf": str(factor), "preset": "veryfast", "profile": "high"}
+        return {"crf": str(factor), "preset": "veryfast", "profile": "high", "x264-params": _SAME}
     fine = f"{factor - 0.4:g}" if factor > 1 else str(factor)
-    return {"crf": fine, "preset": "superfast", "profile": "high", "x264-params": "mbtree=1:rc-lookahead=10:subme=2"}
+    params = f"{_SAME}:mbtree=1:rc-lookahead=10:subme=2"
+    return {"crf": fine, "preset": "superfast", "profile": "high", "x264-params": params}
 
 
 CODECS: dict[str, VideoCodec] = {
