@@ -14,7 +14,7 @@ import torch
 
 from autoreel.config import PRESETS
 from autoreel.media.jail import jail_report
-from autoreel.models.compute import choose_device, matrix_dtype, usable_cores
+from autoreel.models.compute import choose_device, is_bfloat16_faster, matrix_dtype, usable_cores
 from autoreel.training.budget import Budget
 from autoreel.training.measure import codec_step_s, largest_preset
 
@@ -55,7 +55,9 @@ def matrix_units() -> str:
     """What this processor multiplies matrices with in bfloat16: "AMX", "AVX-512 BF16" or "none"."""
     if torch.cpu._is_amx_tile_supported():
         return "AMX"
-    return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else "none"
+    if not torch.cpu._is_avx512_bf16_supported():
+        return "none"
+    return "AVX-512 BF16" if is_bfloat16_faster() else "none (AVX-512 BF16 is slower than float32 here)"
 
 
 def _hardware() -> Iterator[str]:
@@ -64,7 +66,7 @@ def _hardware() -> Iterator[str]:
     line = f"{cores} core{'s' * (cores > 1)}, {memory_gb:.0f} GB of memory, matrix units: {matrix_units()}"
     if memory_gb < LEAST_MEMORY_GB:
         yield f"{MISSING} {line}; training needs {LEAST_MEMORY_GB} GB"
-    elif matrix_units() == "none" and not torch.cuda.is_available():
+    elif matrix_units().startswith("none") and not torch.cuda.is_available():
         yield f"{NOTE} {line}; training is slower than on processors that have them"
     else:
         yield f"{OK} {line}"

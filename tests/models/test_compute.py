@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autoreel.models import compute
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512", "faster", "wanted"),
+    [
+        (True, True, False, torch.bfloat16), (False, True, True, torch.bfloat16), (False, True, False, torch.float32),
+        (False, False, True, torch.float32),
+    ],
+)  # fmt: skip
+def test_matrices_are_multiplied_in_what_is_faster(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool, faster: bool, wanted: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(compute, "is_bfloat16_faster", lambda: faster)
+    assert compute.matrix_dtype(CPU) == wanted
+
+
+def test_what_is_faster_is_measured_once_and_leaves_random_numbers_alone() -> None:
+    compute.is_bfloat16_faster.cache_clear()
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = compute.is_bfloat16_faster()
+    assert compute.is_bfloat16_faster() is first
+    assert torch.equal(torch.get_rng_state(), before)
