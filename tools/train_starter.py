@@ -30,13 +30,13 @@ LARGEST_BYTES = 20_000_000
 EVERY_S = 300.0  # seconds between checkpoints, and between previews
 
 
-def starter_config(preset: str, seed: int) -> Config:
+def starter_config(preset: str, seed: int, start: str) -> Config:
     """A preset's codec, trained for reconstruction alone: what sharpens one footage blurs another."""
     config = PRESETS[preset]
     return config.model_copy(update={
         "codec": config.codec.model_copy(update={"family": "vae"}),
         "training": config.training.model_copy(update={
-            "seed": seed, "start": "scratch", "checkpoint_every_s": EVERY_S, "preview_every_s": EVERY_S,
+            "seed": seed, "start": start, "checkpoint_every_s": EVERY_S, "preview_every_s": EVERY_S,
         }),
     })  # fmt: skip
 
@@ -51,11 +51,12 @@ def install(run: RunFolder, footage: Path, starters: Path) -> Path:
     state = run.manifest.stages["codec"]
     found = [row["validation/psnr_db"] for row in run.metrics() if row.get("validation/psnr_db") is not None]
     psnr = f" Held-out clips of the same sources: {found[-1]:.1f} dB." if found else ""
+    begun = " It began with the weights of the starter before it." if config.training.start == "starter" else ""
     notes = {
         "Training": f"{state.step} steps of {config.training.codec_batch} clips in {state.elapsed_s / 3600:.1f} hours, "
         f"finished {datetime.now(UTC):%Y-%m-%d}, on crops of the clips below at many scales and speeds and on scenes "
-        f"that the program renders.{psnr} Not learned from, to try it on: signers, talking faces, traffic, actions in "
-        "a laboratory.",
+        f"that the program renders.{begun}{psnr} Not learned from, to try it on: signers, talking faces, traffic, "
+        "actions in a laboratory.",
         "Footage": attributions(tier_a(footage), footage),
         "Limits": "It compresses; it recognises nobody and judges nothing. Fine patterns and small text blur.",
     }
@@ -86,10 +87,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=96, help="crops of each file")
     parser.add_argument("--scenes", type=int, default=600, help="rendered ones")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", default="scratch", choices=("scratch", "starter"), help="the one that is installed")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--install", action="store_true", help="put the result into the package")
     given = parser.parse_args()
-    config = starter_config(given.preset, given.seed)
+    config = starter_config(given.preset, given.seed, given.start)
     store = build_store(
         given.footage, _made(given.work) / "store", side=config.data.height, clips=given.clips, scenes=given.scenes,
         seed=given.seed, report=print,

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autoreel.training.muon import Muon
+
 _most_loss: ContextVar[float] = ContextVar("most_loss", default=math.inf)
 
 
@@ -187,7 +189,7 @@ def pair_of_optimizers(
 ) -> dict[str, torch.optim.Optimizer]:
     """"matrices" and "others", each group with its "base_lr" (see `Stage.optimizers`).
 
-    Orthogonalised momentum for the matrices (Muon, Jordan et al. 2024), its update scaled to the size of Adam's.
+    Orthogonalised momentum for the matrices (training/muon.py), its update scaled to the size of Adam's.
 
     Args:
         matrices: weights inside the blocks, two-dimensional.
@@ -196,7 +198,7 @@ def pair_of_optimizers(
         others_share: of that rate, for the others.
     """
     optimizers: dict[str, torch.optim.Optimizer] = {
-        "matrices": torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        "matrices": Muon(matrices, lr=rate),
         "others": torch.optim.AdamW(others, lr=others_share * rate, betas=(0.9, 0.95), weight_decay=0.0),
     }
     keep_base_rates(optimizers.values())
