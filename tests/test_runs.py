@@ -131,6 +131,24 @@ def test_the_next_writer_takes_over_what_a_killed_one_left(tmp_path: Path, name:
     assert names(tmp_path) == [name]
 
 
+def test_a_folder_whose_name_cannot_be_put_on_the_disk_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the same command would not go on: there would be something already."""
+    fsync, parent = os.fsync, tmp_path.stat().st_ino
+
+    def full(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == parent:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    with pytest.raises(OutputError, match="disk is full"), monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with atomic_path(tmp_path / "model", folder=True) as part:
+            (part / "config.json").write_text("{}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_a_killed_writer_left_is_emptied(tmp_path: Path) -> None:
     killed_while_writing(tmp_path / "frames", folder=True)
     assert (tmp_path / ".frames.part/1.png").exists()

@@ -54,7 +54,13 @@ def atomic_path(final: Path, *, folder: bool = False) -> Iterator[Path]:
         yield part
         sync(part)
         os.replace(part, final)
-        _sync_one(final.parent)
+        try:
+            _sync_one(final.parent)
+        except OSError:
+            if folder:  # what stands there keeps the same command from going on; a file would be replaced by it
+                with contextlib.suppress(OSError):
+                    os.replace(final, part)
+            raise
     except OSError as error:
         if is_ours:
             remove(part)
