@@ -64,9 +64,10 @@ class Bench:
 
 
 def reconstruction_only(preset: str, **codec: Any) -> Config:
-    """A preset without its adversary, which peers do not have either."""
+    """A preset with the loss terms that peers have too: no adversary, no contrast."""
     plain = PRESETS[preset].model_dump()
-    return from_mapping(Config, {**plain, "codec": {**plain["codec"], "family": "vae", **codec}}, preset)
+    changed = {"codec": {"family": "vae", **codec}, "objective": {"contrast_weight": 0.0}}
+    return from_mapping(Config, {**plain, **{part: {**plain[part], **to} for part, to in changed.items()}}, preset)
 
 
 def quality(bench: Bench, footage: str, folders: tuple[str, ...], preset: str) -> Iterator[dict[str, Any]]:
@@ -104,7 +105,7 @@ def efficiency(bench: Bench) -> Iterator[dict[str, Any]]:
 def speed(bench: Bench) -> Iterator[dict[str, Any]]:
     """Frames per second and peak memory of encoding and decoding, ours, peers scaled down, and as published."""
     for layout in LAYOUTS.values():
-        cases = [("ours", 0), *((name, widths[0]) for name, widths in WIDTHS.items()), *PUBLISHED.items()]
+        cases = [("ours", 0), *((n, w[0]) for n, w in WIDTHS.items()), *PUBLISHED[layout.spatial].items()]
         for name, width in cases:
             for side in SIDES:
                 found = in_own_process(name, width, layout, side, bench.limit_s)

@@ -1,9 +1,10 @@
 """The peers: video autoencoders of diffusers in their published layer plans, at any width, stride and latent channels.
 
     plan        published                                     here, w in place of the first width
-    wan         96 x (1, 2, 4, 4), 2 blocks a level           w x (1, 2, 4, 4); 4x16x16: Wan 2.2's (residual, 2x patch)
+    wan         96 x (1, 2, 4, 4), 2 blocks a level           w x (1, 2, 4, 4); 4x16x16: Wan 2.2's (160, decoder 256;
+                                                              residual, 2x patch)
     cogvideox   128, 256, 256, 512, 3 blocks a level          w, 2w, 2w, 4w; 4x16x16: one level more
-    hunyuan     128, 256, 512, 512, 2 blocks, attention       w, 2w, 4w, 4w; 4x16x16: one level more
+    hunyuan     128, 256, 512, 512, 2 blocks, attention       w, 2w, 4w, 4w; 4x16x16: one level more; whole clips
     ltx         128, 256, 512, 512, 4x patch, 8x32x32         w, 2w, 4w, 4w, a smaller patch and fewer reductions
 """
 
@@ -17,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PUBLISHED = {"wan": 96, "cogvideox": 128, "hunyuan": 128, "ltx": 128}
+OTHERS = {"cogvideox": 128, "hunyuan": 128, "ltx": 128}
+PUBLISHED = {8: {"wan": 96, **OTHERS}, 16: {"wan": 160, **OTHERS}}  # first widths by spatial stride
 WIDTHS = {"wan": (16, 24, 40), "cogvideox": (16, 24, 40), "hunyuan": (16, 24, 40), "ltx": (32, 64, 96)}
 RATES = (1e-3, 3e-4)  # of AdamW; the first is usual for widths as small as these
 
@@ -43,6 +45,7 @@ def wan(width: int, layout: Layout) -> Any:
     more: dict[str, Any] = {}
     if patched:
         more = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16}
+        more["decoder_base_dim"] = width * 8 // 5
     return diffusers.AutoencoderKLWan(base_dim=width, z_dim=layout.channels, dim_mult=[1, 2, 4, 4], **more)
 
 
@@ -61,12 +64,15 @@ def hunyuan(width: int, layout: Layout) -> Any:
     import diffusers
 
     widths = (width, 2 * width, 4 * width, 4 * width) + ((4 * width,) if layout.spatial == 16 else ())
-    return diffusers.AutoencoderKLHunyuanVideo(
+    model = diffusers.AutoencoderKLHunyuanVideo(
         block_out_channels=widths, latent_channels=layout.channels, layers_per_block=2,
         norm_num_groups=groups_for(width), spatial_compression_ratio=layout.spatial,
         down_block_types=("HunyuanVideoDownBlock3D",) * len(widths),
         up_block_types=("HunyuanVideoUpBlock3D",) * len(widths),
     )  # fmt: skip
+    # Else clips of more than 16 frames go through temporal tiles, whose second one has no past.
+    model.use_framewise_encoding = model.use_framewise_decoding = False
+    return model
 
 
 def ltx(width: int, layout: Layout) -> Any:
