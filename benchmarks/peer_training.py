@@ -117,7 +117,10 @@ class Theirs:
         torch.manual_seed(config.training.seed)
         self.config, self.dtype, self.base_rate = config, settings.dtype, settings.rate
         self.layout = settings.layout
-        self.peer = Peer(name, settings.width, layout).to(memory_format=settings.layout)
+        self.peer = Peer(name, settings.width, layout)
+        for parameter in self.peer.parameters():
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.contiguous(memory_format=settings.layout)
         self.averaged = copy.deepcopy(self.peer).requires_grad_(False)
         training = config.training
         self.loader = ClipLoader(
