@@ -188,9 +188,18 @@ def test_a_failing_disk_is_asked_again(
     monkeypatch.setattr(shard, "decode", failing)
     assert prepare([six_clips], tmp_path / "store", SMALL).num_shots == 5
     assert rejects(tmp_path / "store")[0]["reason"] == "cannot be read: Input/output error"
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    lines: list[str] = []
+    assert prepare([six_clips], tmp_path / "store", SMALL, report=lines.append).num_shots == 5  # tried, and no better
+    assert lines[-1] == "note: 1 of them may go well another time, the first: left/0.mkv"
     monkeypatch.undo()
+    before = content(tmp_path / "store")
+    assert not prepare([six_clips], tmp_path / "store", SMALL, retry=False).made
+    assert content(tmp_path / "store") == before
+    assert prepare([six_clips], tmp_path / "store", SMALL).num_shots == 6
+    assert rejects(tmp_path / "store") == [] and not prepare([six_clips], tmp_path / "store", SMALL).made
     write_clip(six_clips / "left/9.mkv", make_scene(9, 20, 32, 6))
-    assert prepare([six_clips], tmp_path / "store", SMALL).num_shots == 7
+    assert prepare([six_clips], tmp_path / "other", SMALL).num_shots == 7
 
 
 def test_names_that_are_no_text_are_footage_too(tmp_path: Path, six_clips: Path) -> None:

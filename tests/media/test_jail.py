@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from autoreel.errors import JailError, MediaError
 from autoreel.media import jail, reader, sandbox
-from autoreel.media.decode import Limits, decode, first_frame, read_clip, read_sound
+from autoreel.media.decode import FrameChunk, Limits, decode, first_frame, read_clip, read_sound
 from autoreel.media.limits import PassingError
 from autoreel.media.probe import _checked, probe
 
@@ -190,6 +190,28 @@ def test_a_killed_child_is_an_error_of_its_file(hostile: Path) -> None:
     with pytest.raises(MediaError, match="crashes its decoder"):
         for _ in stream:
             pass
+
+
+def end_of(stream: Iterator[FrameChunk]) -> MediaError:
+    """What ends a stream that was begun."""
+    with pytest.raises(MediaError) as caught:
+        for _ in stream:
+            pass
+    return caught.value
+
+
+def test_a_child_that_is_killed_from_outside_is_not_its_files_fault(hostile: Path) -> None:
+    for number, words in ((9, "as when memory runs out"), (15, "signal 15"), (24, "killed from outside")):
+        stream = decode(hostile / "silent-black-25s.mp4", size=(64, 64))
+        next(stream)
+        os.kill(children_of(jail._zygote()._process.pid)[0], number)
+        error = end_of(stream)
+        assert isinstance(error, PassingError) and words in str(error) and "\n" not in str(error)
+    stream = decode(hostile / "silent-black-25s.mp4", size=(64, 64))
+    next(stream)
+    jail._zygote()._process.kill()
+    error = end_of(stream)
+    assert isinstance(error, PassingError) and "without a word" in str(error)
 
 
 def test_closing_ends_the_child(hostile: Path) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from autoreel.config import PRESETS, DataConfig, dump_config, read_changes
+from autoreel.data import shard
 from autoreel.data.store import FootageStore
 from autoreel.errors import ConfigError, RunError, UsageError
+from autoreel.media.decode import decode
+from autoreel.media.limits import PassingError
 from autoreel.training.begin import Wishes, choose_config, open_run, prepare_into
 from autoreel.training.budget import Budget
 
@@ -51,6 +55,27 @@ def test_footage_may_change_until_a_training_began(tmp_path: Path) -> None:
     run = open_run(tmp_path / "run", TINY, BUDGET)
     first = prepare_into(run, [write_clip(tmp_path / "a.mkv", 1)])
     assert prepare_into(run, [write_clip(tmp_path / "b.mkv", 2)]).hash != first.hash
+
+
+def test_a_file_that_was_left_out_for_now_is_not_added_to_what_a_run_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, **asked: Any) -> Any:
+        if path.name == "b.mkv":
+            raise PassingError(f"{path}: its decoder was killed from outside")
+        return decode(path, **asked)
+
+    footage = write_clip(tmp_path / "footage" / "a.mkv", 1).parent
+    write_clip(footage / "b.mkv", 2)
+    run = open_run(tmp_path / "run", TINY, BUDGET)
+    monkeypatch.setattr(shard, "decode", failing)
+    store = prepare_into(run, [footage])
+    monkeypatch.undo()
+    begun = run.manifest.data_hash
+    run.update(data_hash=store.hash)
+    assert prepare_into(run, [footage]).hash == store.hash and len(store.shots) == 1
+    run.update(data_hash=begun)
+    assert len(prepare_into(run, [footage]).shots) == 2
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,21 @@ class PrepareResult:
     made: bool
 
 
-def prepare(sources: Sequence[Path], store: Path, config: DataConfig, *, report: Report | None = None) -> PrepareResult:
+def prepare(
+    sources: Sequence[Path], store: Path, config: DataConfig, *, retry: bool = True, report: Report | None = None
+) -> PrepareResult:
     """Prepare footage for training.
 
     The same footage and settings give the same store; when it is there, nothing is done. When files were added or taken
     away, only the new ones are decoded. One bad file never stops the others.
 
+    A file that the disk did not give, that took too long or whose decoder was killed is tried again by the next call.
+
     Args:
         sources: files and folders with footage; see `scan` for labels and groups.
         store: folder of the store; made when it is absent.
         config: size, fit, rate, shares of the split.
+        retry: False where something learned from this store already: then it stays as it is, less such files.
         report: is told each step in a line.
 
     Returns:
@@ -98,7 +103,7 @@ def prepare(sources: Sequence[Path], store: Path, config: DataConfig, *, report:
         index = read_index(store)
         if index is not None:
             _check_settings(store, index, config)
-            if index["key"] == key:
+            if index["key"] == key and not (retry and _unsettled(store, found)):
                 opened = FootageStore.open(store)
                 say(f"{store}: already prepared, {_size_line(opened)}")
                 return PrepareResult(opened, len(opened.shots), opened.num_rejects, made=False)
@@ -111,6 +116,8 @@ def prepare(sources: Sequence[Path], store: Path, config: DataConfig, *, report:
     say(f"{store}: {_size_line(opened)}; {opened.how_split}")
     if opened.num_rejects:
         say(f"{store / REJECTS_NAME}: {opened.num_rejects} left out, with their reasons")
+    if unsettled := _unsettled(store, found):
+        say(f"note: {len(unsettled)} of them may go well another time, the first: {unsettled[0].name}")
     return PrepareResult(opened, len(opened.shots), opened.num_rejects, made=True)
 
 
@@ -135,6 +142,11 @@ def _read_all(found: Scan, store: Path, config: DataConfig, rate: Fraction, say:
         good = f"{len(record.shots)} shot{'s' * (len(record.shots) != 1)}, {seconds:.1f} s"
         say(head + (good if record.shots else record.rejects[0].reason))
     return records
+
+
+def _unsettled(store: Path, found: Scan) -> list[Source]:
+    """What the last preparation could not settle: every other source has its record."""
+    return [source for source in found.sources if not (store / SHARDS_NAME / f"{source.sha256}.json").exists()]
 
 
 def _say_after(say: Report, head: str, line: str) -> None:

@@ -39,6 +39,9 @@ UNSAFE_VARIABLE = "AUTOREEL_UNSAFE_NO_JAIL"
 _START_S = 60.0  # a cold disk can be slow
 _NUM_SLOTS = 2  # as in child.py, which is not imported: it loads every decoder
 _MAX_MESSAGE_BYTES = 1 << 16
+_AT_THE_LIMIT = (signal.SIGXCPU, signal.SIGKILL)
+_FROM_OUTSIDE = (*_AT_THE_LIMIT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)  # no fault gives these
+_NEARLY = 0.9  # the kernel counts towards the limit in ticks, and tells what was used by another clock
 _IS_LINUX = sys.platform == "linux"
 _unsafe = False
 
@@ -233,7 +236,7 @@ class _Job:
             # A child that ends without reading our last answer resets the channel; what it had sent still lies in it.
             message = channel.recv(_MAX_MESSAGE_BYTES)
         if not message:
-            raise MediaError(self._why_it_died(lifeline))
+            raise self._death(lifeline)
         try:
             header = json.loads(message)
         except (ValueError, RecursionError):
@@ -242,18 +245,24 @@ class _Job:
             raise MediaError("its decoder was taken over or broke down")
         return header
 
-    def _why_it_died(self, lifeline: socket.socket) -> str:
+    def _death(self, lifeline: socket.socket) -> MediaError:
+        """Why there is no more word from the child; a passing fault where something else than the file ended it."""
         lifeline.settimeout(10)
         try:
-            status = json.loads(lifeline.recv(_MAX_MESSAGE_BYTES))["status"]
-        except (OSError, ValueError, KeyError):
-            return "its decoder ended without a word"
+            end = json.loads(lifeline.recv(_MAX_MESSAGE_BYTES))
+            status, cpu_s = end["status"], end["cpu_s"]
+        except (OSError, ValueError):
+            return PassingError("its decoder ended without a word, together with the process that it was forked from")
         if not os.WIFSIGNALED(status):
-            return f"its decoder ended with code {os.WEXITSTATUS(status)}"
+            return MediaError(f"its decoder ended with code {os.WEXITSTATUS(status)}")
         number = os.WTERMSIG(status)
-        if number in (signal.SIGXCPU, signal.SIGKILL):
-            return f"decoding it takes more than {self._limits.cpu_s} s of processor time"
-        return f"it crashes its decoder (signal {number})"
+        # The kernel ends a process at its limit with the signal that it also ends one with when memory runs out.
+        if number in _AT_THE_LIMIT and cpu_s >= _NEARLY * self._limits.cpu_s:
+            return MediaError(f"decoding it takes more than {self._limits.cpu_s} s of processor time")
+        if number in _FROM_OUTSIDE:
+            why = " as when memory runs out," if number == signal.SIGKILL else ""
+            return PassingError(f"its decoder was killed from outside,{why} after {cpu_s:.1f} s (signal {number})")
+        return MediaError(f"it crashes its decoder (signal {number})")
 
     def _copied(self, header: dict[str, Any], view: mmap.mmap | None) -> Chunk:
         """The announced slot. The child is not trusted: every number is checked before it is used."""

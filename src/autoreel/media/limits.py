@@ -32,7 +32,7 @@ MAX_TEXT = 600
 
 
 class PassingError(MediaError):
-    """The disk failed or the time was up: that may not be the file's fault, and another try may go well."""
+    """The disk failed, the time was up, or the decoder was killed: another try may go well."""
 
 
 @dataclass(frozen=True)

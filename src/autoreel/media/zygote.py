@@ -9,7 +9,8 @@ itself never reads a byte of an untrusted file.
     DESCRIPTOR      a sequenced-packet socket; each message is a job in JSON with four descriptors:
                     the file, the child's channel, the lifeline, the shared memory
     channel         child to parent: JSON headers of what lies in the shared memory; back: one byte per chunk taken
-    lifeline        closed by the parent to end the child; the zygote writes the child's exit status into it
+    lifeline        closed by the parent to end the child; the zygote writes the child's exit status and
+                    its processor time into it
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _serve(server: socket.socket) -> None:
 def _reap(lifelines: dict[int, socket.socket]) -> None:
     while True:
         try:
-            forked, status = os.waitpid(-1, os.WNOHANG)
+            forked, status, used = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if forked == 0:
@@ -159,7 +160,7 @@ def _reap(lifelines: dict[int, socket.socket]) -> None:
         lifeline = lifelines.pop(forked, None)
         if lifeline is not None:
             with contextlib.suppress(OSError):  # the parent has gone; nobody wants to know
-                lifeline.send(json.dumps({"status": status}).encode())
+                lifeline.send(json.dumps({"status": status, "cpu_s": used.ru_utime + used.ru_stime}).encode())
             lifeline.close()
 
 

@@ -130,7 +130,8 @@ def _store(footage: Sequence[Path], out: Path, plan: Plan, report: Report | None
                 f"takes {wanted.width}x{wanted.height}; give --preset, or footage that is prepared for it"
             )
         return store
-    return prepare(footage, out / "footage", PRESETS[plan.preset].data, report=report).store
+    begun = any(_run_path(out, family, 0).is_dir() for family in FAMILIES)  # and go on with the footage they began with
+    return prepare(footage, out / "footage", PRESETS[plan.preset].data, retry=not begun, report=report).store
 
 
 def _run_path(out: Path, family: str, seed: int) -> Path:

@@ -169,7 +169,9 @@ def prepare_into(run: RunFolder, sources: Sequence[Path], *, report: Report | No
         index = read_index(run.path("footage"))
         if index is not None and index["key"] != _key(sources, run.config.data):
             raise other_footage(run)
-    return prepare(sources, run.path("footage"), run.config.data, report=report).store
+    # What a run learned from stays as it is, or it could not go on.
+    may_grow = run.manifest.data_hash is None
+    return prepare(sources, run.path("footage"), run.config.data, retry=may_grow, report=report).store
 
 
 def other_footage(run: RunFolder) -> RunError:
