@@ -1,18 +1,22 @@
 """Signed manifests, with a chain of certificates made here; without the extra they are refused in one line."""
 
 import datetime
+import socket
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from autoreel.errors import UsageError
-from autoreel.media import manifest
+from autoreel.errors import JailError, MediaError, UsageError
+from autoreel.media import jail, manifest, sandbox
 from autoreel.media.encode import VideoWriter
 from autoreel.media.manifest import INSTALL, Signing, check_signing, read_manifest, sealing, seems_to_hold_one, sign
 
 needs_extra = pytest.mark.skipif(not manifest.is_installed(), reason="the extra c2pa is not installed")
+needs_jail = pytest.mark.skipif(not sandbox.supported(), reason="this machine has no jail")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,12 @@ def _clip(path: Path) -> Path:
     frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     with VideoWriter(path, (32, 32), Fraction(5)) as writer:
         writer.write(frames)
+    return path
+
+
+def _clip_of_bytes(path: Path) -> Path:
+    """What begins as a film does."""
+    path.write_bytes(b"\0\0\0\x18ftypisom" + bytes(48))
     return path
 
 
@@ -110,6 +120,70 @@ def test_what_cannot_sign_is_said(tmp_path: Path, signing: Signing) -> None:
         problems = check_signing(cert, key, Path(out))
         assert len(problems) == 1 and words in str(problems[0]) and "\n" not in str(problems[0])
     assert check_signing(signing.cert, signing.key, Path("a.mp4")) == check_signing(None, None, Path("a.mkv")) == []
+
+
+ATTACKS = {
+    "open a file": "open('/etc/hostname', 'rb')",
+    "a socket with a path": "socket.socket(socket.AF_UNIX).connect({name!r})",
+    "fork": "os.fork() or os._exit(0)",
+    "kill": "os.kill(os.getppid(), 0)",
+    "memory file": "os.memfd_create('x')",
+}
+ATTEMPT = """
+import os, socket
+from autoreel.media import manifest_reader
+if {locked}:
+    manifest_reader._lock(must_close=True)
+try:
+    {attack}
+except OSError:
+    os.write(1, b"refused")
+else:
+    os.write(1, b"succeeded")
+os._exit(0)
+"""
+
+
+def _python(code: str) -> str:
+    environment = {"PYTHONPATH": str(Path(manifest.__file__).resolve().parents[2])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    return done.stdout or done.stderr
+
+
+@needs_extra
+@needs_jail
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_a_reader_that_was_taken_over_can_reach_nothing(tmp_path: Path, attack: str) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        name = str(tmp_path / "socket")
+        server.bind(name)
+        server.listen()
+        for locked, expected in ((False, "succeeded"), (True, "refused")):
+            assert _python(ATTEMPT.format(locked=locked, attack=attack.format(name=name))) == expected
+
+
+@needs_extra
+def test_nothing_is_read_where_the_jail_does_not_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from autoreel.media import manifest_reader as m; m.sandbox.seccomp = lambda: False; m._lock({0}); print(1)"
+    assert "JailError" in _python(code.format(True)) and _python(code.format(False)) == "1\n"
+    monkeypatch.setattr(jail._zygote(), "layers", {"landlock": "version 7", "network_namespace": True})
+    monkeypatch.delenv(jail.UNSAFE_VARIABLE, raising=False)
+    path = _clip_of_bytes(tmp_path / "clip.mp4")
+    with pytest.raises(JailError, match="no seccomp"):
+        read_manifest(path)
+    monkeypatch.setenv(jail.UNSAFE_VARIABLE, "1")
+    assert read_manifest(path) is None  # looked at; there is none in it
+
+
+@pytest.mark.parametrize("says", ["'x' * (5 << 20)", "'[' * 100_000", "'{\"a\":' * 9000", "'7'", "''"])
+def test_what_a_reader_says_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    monkeypatch.setattr(manifest, "is_installed", lambda: True)
+    said = manifest._said
+    command = [sys.executable, "-c", f"import os, sys\nsys.stdout.write({says})\nsys.stdout.flush()"]
+    monkeypatch.setattr(manifest, "_said", lambda _, descriptor: said(command, descriptor))
+    with pytest.raises(MediaError, match="the reader of its manifest broke down"):
+        read_manifest(_clip_of_bytes(tmp_path / "clip.mp4"))
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,8 +71,31 @@ def jail_report() -> dict[str, bool | str]:
 
 
 def _is_closed(layers: dict[str, bool | str]) -> bool:
-    """Whether files and the network are out of reach: seccomp takes both away, Landlock only files."""
-    return bool(layers.get("seccomp") or (layers.get("landlock") and layers.get("network_namespace")))
+    """Whether files, sockets and processes are out of reach; nothing but seccomp takes away all of them.
+
+    Landlock leaves the sockets that have a path, and with an empty network the programs that listen there stay.
+    """
+    return bool(layers.get("seccomp"))
+
+
+def insist_on_jail() -> bool:
+    """Whether the jail of this machine is closed.
+
+    Returns:
+        False where it is not, and the person said that files are to be trusted.
+
+    Raises:
+        JailError: it is not, and the person did not say so.
+    """
+    if not _IS_LINUX and is_unsafe_allowed():
+        return False
+    closed = _is_closed(_zygote().layers)
+    if not closed and not is_unsafe_allowed():
+        raise JailError(
+            "this machine offers no seccomp, so media files cannot be opened safely; use Linux 5.13 or newer on x86-64 "
+            "or aarch64, or say --unsafe-no-jail when you trust every file"
+        )
+    return closed
 
 
 @dataclass(frozen=True)
@@ -135,15 +158,11 @@ def run(
         MediaError: the child's reason, or which limit ended it.
         JailError: the machine offers no jail, and the unsafe switch is not set.
     """
-    if not _IS_LINUX and is_unsafe_allowed():
+    insist_on_jail()
+    if not _IS_LINUX:
         yield from _without_jail(path, kind, request, limits)
         return
     zygote = _zygote()
-    if not _is_closed(zygote.layers) and not is_unsafe_allowed():
-        raise JailError(
-            "this machine offers neither seccomp nor Landlock with a network of its own, so media files cannot be "
-            "opened safely; use Linux 5.13 or newer, or say --unsafe-no-jail when you trust every file"
-        )
     descriptor = open_untrusted(path)
     try:
         yield from _Job(zygote, descriptor, kind, request, limits, slot_bytes).results()

@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoreel.errors import AutoreelError, MediaError, OutputError, UsageError
-from autoreel.media.jail import open_untrusted, show
+from autoreel.media.jail import insist_on_jail, open_untrusted, show
 
 if TYPE_CHECKING:
     from autoreel.media.encode import Seal
@@ -216,31 +218,56 @@ def read_manifest(path: Path) -> Manifest | None:
     Raises:
         UsageError: the extra is missing.
         MediaError: it cannot be opened, or its reader broke down.
+        JailError: the machine offers no jail, and the unsafe switch is not set.
     """
     if not is_installed():
         raise UsageError(INSTALL)
+    walls = "closed" if insist_on_jail() else "trusted"
     descriptor = open_untrusted(path)
     try:
         kind = _format(os.pread(descriptor, 16, 0))
         if kind is None:
             return None
-        kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONPATH")
-        environment = {key: value for key, value in os.environ.items() if key in kept}
-        root = str(Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
-        command = [sys.executable, "-P", "-m", "autoreel.media.manifest_reader", kind]
-        done = subprocess.run(
-            command, stdin=descriptor, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=READ_S, cwd="/",
-            env=environment, check=False,
-        )  # fmt: skip
-        answer = json.loads(done.stdout[:_MAX_ANSWER_BYTES]) if done.returncode == 0 else {"failed": "it ended early"}
-    except (subprocess.TimeoutExpired, ValueError) as error:
+        command = [sys.executable, "-P", "-m", "autoreel.media.manifest_reader", kind, walls]
+        answer = json.loads(_said(command, descriptor))
+        if not isinstance(answer, dict) or "failed" in answer:
+            raise ValueError("it could not read it")
+        return _as_manifest(answer) if answer.get("store") is not None else None
+    except (ValueError, RecursionError) as error:
         raise MediaError(f"{show(path)}: the reader of its manifest broke down") from error
     finally:
         os.close(descriptor)
-    if not isinstance(answer, dict) or "failed" in answer:
-        raise MediaError(f"{show(path)}: the reader of its manifest broke down")
-    return _as_manifest(answer) if answer.get("store") is not None else None
+
+
+def _said(command: Sequence[str], descriptor: int) -> bytes:
+    """What the reader says of the open file. It is not trusted: neither to come to an end, nor to be short.
+
+    Raises:
+        ValueError: it takes too long, or says too much.
+    """
+    kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONPATH")
+    environment = {key: value for key, value in os.environ.items() if key in kept}
+    root = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
+    end = time.monotonic() + READ_S
+    said = bytearray()
+    with subprocess.Popen(
+        command, stdin=descriptor, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", env=environment
+    ) as reader:
+        try:
+            assert reader.stdout is not None
+            poll = select.poll()
+            poll.register(reader.stdout, select.POLLIN)
+            while poll.poll(max(0.0, end - time.monotonic()) * 1000):
+                part = os.read(reader.stdout.fileno(), 1 << 16)
+                if not part:
+                    return bytes(said)
+                said += part
+                if len(said) > _MAX_ANSWER_BYTES:
+                    raise ValueError("it says too much")
+            raise ValueError(f"it takes longer than {READ_S} s")
+        finally:
+            reader.kill()
 
 
 def _format(head: bytes) -> str | None:

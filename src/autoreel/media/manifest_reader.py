@@ -1,5 +1,7 @@
-"""Reads the C2PA manifest of a file, locked in: `python -m autoreel.media.manifest_reader FORMAT < FILE`.
+"""Reads the C2PA manifest of a file, locked in: `python -m autoreel.media.manifest_reader FORMAT JAIL < FILE`.
 
+    FORMAT                                 the word that c2pa has for the file
+    JAIL                                   `closed`: nothing is read unless the jail could be closed; or `trusted`
     {"state": "Valid", "store": {...}}     on standard output; "store" is null where there is no manifest
     {"failed": "..."}                      what went wrong
 """
@@ -14,6 +16,7 @@ from typing import Any
 
 import c2pa
 
+from autoreel.errors import JailError
 from autoreel.media import sandbox
 
 _MEMORY_BYTES, _CPU_S = 4 << 30, 60
@@ -27,19 +30,24 @@ def main(argv: list[str]) -> None:
         context = c2pa.Context(offline)
         _read(io.BytesIO(b"\x00" * 64), "video/mp4", context)  # loads what is loaded late
         file = os.fdopen(0, "rb")
-        _lock()
+        _lock(must_close=argv[2] == "closed")
         answer: dict[str, Any] = _read(file, argv[1], context)
     except Exception as error:  # whatever it is, the parent is told
         answer = {"failed": f"{type(error).__name__}: {error}"[:300]}
     sys.stdout.write(json.dumps(answer))
 
 
-def _lock() -> None:
-    sandbox.forbid_new_privileges()
-    if sandbox.supported():
-        sandbox.leave_namespaces()
-        sandbox.landlock()
-    sandbox.limit_resources(_MEMORY_BYTES, _CPU_S, threads=2)
+def _lock(must_close: bool) -> None:
+    """The same walls as around a decoder (`zygote.py` and `child.py`)."""
+    if sys.platform == "linux":
+        sandbox.die_with_parent(os.getppid())
+        sandbox.forbid_new_privileges()
+        if sandbox.supported():
+            sandbox.leave_namespaces()
+            sandbox.landlock()
+        sandbox.limit_resources(_MEMORY_BYTES, _CPU_S)
+    if not sandbox.seccomp() and must_close:
+        raise JailError("the jail could not be closed")
 
 
 def _read(file: Any, kind: str, context: Any) -> dict[str, Any]:
