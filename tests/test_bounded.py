@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoreel.bounded import read_bounded, read_bounded_bytes
+from autoreel.bounded import MAX_DEPTH, has_deep_keys, read_bounded, read_bounded_bytes
 from autoreel.data.store import read_index
 from autoreel.errors import AutoreelError
 from autoreel.film.document import is_edited, load_storyboard, written_for
@@ -43,6 +43,38 @@ def test_pipes_devices_and_deep_tables_are_refused_in_one_line(tmp_path: Path, r
     with pytest.raises(AutoreelError) as caught:
         read(path)
     assert "\n" not in str(caught.value)
+
+
+DEEP = "a." * MAX_DEPTH + "a = 1"
+BEFORE = [
+    "", "[", "# it's\n", '# """\n', "x = 1.5 # '\n", '"b" . \'c\' . ', '"b\\"c".', "x = 'b\\'\n", 'x = "\\""\n',
+    'x = """b"""""\n', 'x = {y = """b"""", ', 'x = """b"" \\""""\n', "x = '''b''''\n", "x = {y = '''b''''', ",
+]  # fmt: skip
+NO_NAMES = [f'x = "{DEEP}"', f"x = '{DEEP}'", f'x = """\n\\"""{DEEP}"""', f"x = '''\n{DEEP}'''", f"# {DEEP}", "a. " * 9]
+LONG: dict[str, Callable[[], str]] = {
+    "a string": lambda: 'x = "' + '\\"' * 500_000 + '"',
+    "open strings": lambda: '"\\a' * 350_000,
+    "names that end open": lambda: 'a."b\\' * 200_000,
+    "a string of several lines": lambda: '"""\\' * 250_000,
+    "almost deep": lambda: ("a." * 31 + '"\\"\n') * 15_000,
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_names_of_many_steps_are_found_behind_anything(before: str) -> None:
+    assert has_deep_keys(before + DEEP)
+    assert not has_deep_keys(before + DEEP.removeprefix("a.a.a."))
+
+
+@pytest.mark.parametrize("text", NO_NAMES)
+def test_steps_in_what_is_no_name_do_not_count(text: str) -> None:
+    assert not has_deep_keys(text)
+
+
+@pytest.mark.parametrize("text", LONG)
+def test_a_long_text_is_gone_through_once(text: str) -> None:
+    """A search from every place in a string takes an hour for a megabyte: this test has failed when it does not end."""
+    assert not has_deep_keys(LONG[text]())
 
 
 def test_what_may_be_written_over_is_looked_at_with_bounds(tmp_path: Path) -> None:

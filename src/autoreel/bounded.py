@@ -13,8 +13,19 @@ from typing import Any
 
 MAX_DEPTH = 32  # tables and lists inside each other; ours have 4
 
-_KEY = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
-_DEEP_KEY = re.compile(rf"(?<![\w-]){_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{MAX_DEPTH}}}")
+# What a TOML text is made of. Each piece is taken whole, so that nothing is looked at from every place in it again, and
+# each can be read in one way only: the time grows with the length of the text and no faster.
+_KEY = r"""(?:[\w-]++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*"|'[^'\n]*+')"""
+_STEP = rf"[ \t]*+\.[ \t]*+{_KEY}"
+_PIECES = (
+    r"#[^\n]*+",
+    r'"""[^"\\]*+(?:(?:\\[\s\S]|"(?!""))[^"\\]*+)*"{0,5}',
+    r"'''[^']*+(?:'(?!'')[^']*+)*'{0,5}",
+    rf"(?P<deep>{_KEY}(?:{_STEP}){{{MAX_DEPTH}}})",
+    rf"{_KEY}(?:{_STEP})*",
+    r"[\"'][^\n]*+",  # a string that does not end
+)
+_PIECE = re.compile("|".join(_PIECES))
 
 
 def read_bounded(path: Path, max_bytes: int) -> str:
@@ -53,7 +64,7 @@ def read_bounded_bytes(path: Path, max_bytes: int) -> bytes:
 
 def has_deep_keys(text: str) -> bool:
     """Whether a TOML text names tables in more than MAX_DEPTH steps, which is dear to read."""
-    return _DEEP_KEY.search(text) is not None
+    return any(piece["deep"] for piece in _PIECE.finditer(text))
 
 
 def is_deep(values: Any) -> bool:
