@@ -202,6 +202,21 @@ def test_a_failing_disk_is_asked_again(
     assert prepare([six_clips], tmp_path / "other", SMALL).num_shots == 7
 
 
+@pytest.mark.parametrize("damage", ["pipe", "deep"])
+def test_a_record_that_is_none_is_made_again(tmp_path: Path, six_clips: Path, damage: str) -> None:
+    prepare([six_clips], tmp_path / "store", SMALL)
+    before = content(tmp_path / "store")
+    (tmp_path / "store/index.json").unlink()
+    record = next((tmp_path / "store/shards").glob("*.json"))
+    record.unlink()
+    if damage == "pipe":
+        os.mkfifo(record)
+    else:
+        record.write_text("[" * 200_000)
+    prepare([six_clips], tmp_path / "store", SMALL)
+    assert record.is_file() and content(tmp_path / "store") == before
+
+
 def test_names_that_are_no_text_are_footage_too(tmp_path: Path, six_clips: Path) -> None:
     odd = os.fsdecode(b"\xff\xfe")
     (six_clips / "left").rename(six_clips / odd)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoreel.data.scan import Scan, scan
+from autoreel.data.scan import MAX_GROUPS_BYTES, Scan, scan
 from autoreel.errors import FootageError
 from autoreel.film.provenance import NOTICE
 from autoreel.media.encode import VideoWriter
@@ -242,6 +242,13 @@ def test_a_table_that_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
     put(tmp_path / "a.mp4")
     (tmp_path / "groups.csv").write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(FootageError, match=r"groups\.csv: cannot be read as a table"):
+        scan([tmp_path])
+    os.truncate(tmp_path / "groups.csv", MAX_GROUPS_BYTES + 1)
+    with pytest.raises(FootageError, match=r"cannot be read as a table of file,group \(larger than 16 MiB\)"):
+        scan([tmp_path])
+    (tmp_path / "groups.csv").unlink()
+    os.mkfifo(tmp_path / "groups.csv")  # opening it would wait for ever
+    with pytest.raises(FootageError, match=r"cannot be read as a table of file,group \(not a plain file\)"):
         scan([tmp_path])
 
 

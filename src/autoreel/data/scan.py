@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -342,12 +343,9 @@ def _read_tables(found: _Found) -> list[str]:
         path = folder / GROUPS_NAME
         said = shown(path)
         try:
-            if path.stat().st_size > MAX_GROUPS_BYTES:
-                problems.append(f"{said}: larger than {MAX_GROUPS_BYTES >> 20} MiB; it is a table of file,group")
-                continue
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                problems += [f"{said}, line {line}: {problem}" for line, problem in _read_rows(csv.reader(file), table)]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            lines = io.StringIO(read_bounded(path, MAX_GROUPS_BYTES).removeprefix("\ufeff"), newline="")
+            problems += [f"{said}, line {line}: {problem}" for line, problem in _read_rows(csv.reader(lines), table)]
+        except (OSError, ValueError, csv.Error) as error:
             problems.append(f"{said}: cannot be read as a table of file,group ({error})")
     return problems
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from autoreel.bounded import read_bounded
 from autoreel.config import DataConfig
 from autoreel.data.scan import Reject, Source, shown
 from autoreel.data.shots import THUMB, ShotFinder, Span
@@ -26,6 +27,7 @@ from autoreel.media.jail import show
 from autoreel.media.limits import Limits, PassingError
 from autoreel.runs import atomic_path, atomic_write_text
 
+MAX_RECORD_BYTES = 512 << 20  # 60,000 shots
 COPY_FRAMES = 256  # moved at once when spans are left out
 REPORT_EVERY_S = 10.0
 
@@ -202,7 +204,7 @@ def save_record(shard: Path, settings: str, record: Record) -> None:
 def load_record(shard: Path, settings: str, source: Source, config: DataConfig) -> Record | None:
     """What an earlier preparation found with the same settings, or None where it is to be found again."""
     try:
-        read = json.loads(shard.with_suffix(".json").read_text(encoding="utf-8"))
+        read = json.loads(read_bounded(shard.with_suffix(".json"), MAX_RECORD_BYTES))
         if read["settings"] != settings:
             return None
         shots = tuple(KeptShot(start, count, offset, _decoded(code)) for start, count, offset, code in read["shots"])
@@ -210,7 +212,7 @@ def load_record(shard: Path, settings: str, source: Source, config: DataConfig) 
         record = Record(read["num_frames"], read["sha256"], read["start_s"], shots, rejects)
         if shots and shard.stat().st_size != record.num_frames * config.height * config.width * 3:
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # absent, or torn by a power cut: read again
     return record
 
