@@ -1,5 +1,6 @@
 """Effects on tones, on time and with other clips: what they change, what they leave, what they refuse."""
 
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from autoreel.film.pace import Pace
 from autoreel.film.preflight import check_sources
 from autoreel.film.renderer import render
 from autoreel.film.storyboard import Storyboard
-from autoreel.film.tones import LEVELS, curve, read_cube
+from autoreel.film.tones import LARGEST_3D, LEVELS, curve, read_cube
 from autoreel.media.decode import read_clip
 from autoreel.media.encode import VideoWriter
 
@@ -89,6 +90,8 @@ def test_a_table_of_colors(tmp_path: Path, kind: str) -> None:
     ("text", "message"),
     [("LUT_3D_SIZE 2\n0 0 0\n", "of size 2 has 8 lines of three numbers, this one has 1"), ("hello there", "of size 0"),
      ("LUT_3D_SIZE 2\n0 zero 0\n", "line 2 is '0 zero 0'"), ("LUT_3D_SIZE 9000\n", "of size 9000"),
+     ("LUT_3D_SIZE 2\n0 0\n", "line 2 is '0 0'"), ("LUT_3D_SIZE 2\n" + "0 " * 99, "line 2 is '0 0 0"),
+     (f"LUT_3D_SIZE {10**4000}\n", "is of size 100000000, and"), (f"LUT_3D_SIZE -{10**4000}\n", "is of size -"),
      ("LUT_1D_SIZE 2\nDOMAIN_MAX 2 2 2\n0 0 0\n1 1 1\n", "its domain"),
      ("LUT_1D_SIZE 2\n0 0 nan\n1 1 1\n", "its numbers")],
 )  # fmt: skip
@@ -102,6 +105,18 @@ def test_what_is_no_table_is_told_before_rendering(tmp_path: Path, text: str, me
     )
     with pytest.raises(ConfigError, match="shot 1: effect 'lut'"):
         check_sources(board, None, "film.toml")
+
+
+def test_a_table_of_colors_is_read_no_further_than_any_goes(tmp_path: Path) -> None:
+    path = tmp_path / "long.cube"
+    path.write_text("0 0 0\n" * (LARGEST_3D**3 + 1) + "LUT_3D_SIZE 65\nno such line")
+    tracemalloc.start()
+    try:
+        with pytest.raises(MediaError, match=r"more lines of three numbers than .* of size 65"):
+            read_cube(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def _pace(num_frames: int, *effects: dict[str, Any]) -> Pace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,16 +76,16 @@ def read_cube(path: Path) -> ImageFilter.Color3DLUT | list[int]:
         MediaError: it cannot be read or is none; names the line.
     """
     try:
-        lines = read_bounded_bytes(path, MAX_CUBE_BYTES).decode(errors="replace").splitlines()
+        content = io.BytesIO(read_bounded_bytes(path, MAX_CUBE_BYTES))
     except OSError as error:
         raise MediaError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise MediaError(f"{path}: is no table of colors, it is {error}") from None
     sizes: dict[str, int] = {}
     low, high = [0.0] * 3, [1.0] * 3
-    rows: list[list[float]] = []
-    for number, line in enumerate(lines, start=1):
-        words = line.split("#", 1)[0].split()
+    numbers = array("d")  # line by line, and no more than any table has: a list of them is 64 times the file
+    for number, line in enumerate(io.TextIOWrapper(content, "utf-8", "replace"), start=1):
+        words = line.split("#", 1)[0].split(maxsplit=4)
         if not words or words[0] == "TITLE":
             continue
         try:
@@ -94,16 +96,21 @@ def read_cube(path: Path) -> ImageFilter.Color3DLUT | list[int]:
             elif words[0][0].isalpha():
                 continue  # a keyword of some program's own
             else:
-                rows.append([float(word) for word in words])
+                red, green, blue = (float(word) for word in words)
+                numbers.extend((red, green, blue))
         except (ValueError, IndexError):
             raise MediaError(f"{path}: line {number} is {line.strip()[:40]!r}, which no .cube file has") from None
+        if len(numbers) > 3 * LARGEST_3D**3:
+            raise MediaError(f"{path}: has more lines of three numbers than a .cube file of size {LARGEST_3D}")
     size = sizes.get("LUT_3D_SIZE") or sizes.get("LUT_1D_SIZE") or 0
     count = size**3 if "LUT_3D_SIZE" in sizes else size
     most = LARGEST_3D if "LUT_3D_SIZE" in sizes else LARGEST_1D
-    if not 2 <= size <= most or len(rows) != count or any(len(row) != 3 for row in rows):
-        text = f"{path}: a .cube file of size {size} has {count} lines of three numbers, this one has {len(rows)}"
-        raise MediaError(text)
-    values = np.array(rows)
+    if not 2 <= size <= most:
+        raise MediaError(f"{path}: is of size {str(size)[:9]}, and a .cube file of size 2 to {most}")
+    if len(numbers) != 3 * count:
+        had = len(numbers) // 3
+        raise MediaError(f"{path}: a .cube file of size {size} has {count} lines of three numbers, this one has {had}")
+    values = np.frombuffer(numbers).reshape(-1, 3)
     if not np.isfinite(values).all() or [low, high] != [[0.0] * 3, [1.0] * 3]:
         raise MediaError(f"{path}: its numbers, or its domain, are not those of colors from 0 to 1")
     if "LUT_3D_SIZE" in sizes:
