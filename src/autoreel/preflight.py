@@ -74,6 +74,12 @@ def check_input(path: Path, what: str) -> list[AutoreelError]:
     return [] if os.access(path, os.R_OK) else [MediaError(f"{path}: no permission to read it ({what})")]
 
 
+def check_scripts(paths: Sequence[Path]) -> list[AutoreelError]:
+    """TorchScript is a program, and nobody's is run unasked."""
+    why = "TorchScript is a program that would run with all your rights; say --trust-scripts when you trust who made it"
+    return [UsageError(f"{path}: {why}") for path in paths]
+
+
 def check_music(path: Path, length_s: float | None) -> list[AutoreelError]:
     """The file is there and has sound, whole as far as the film will use it; it is opened in the jail.
 

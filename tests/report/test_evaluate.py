@@ -143,6 +143,23 @@ def test_what_cannot_be_evaluated_is_refused(
     assert "no.pt" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--fvd", "--cd-fvd"])
+def test_a_script_is_run_only_where_it_is_trusted(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    def running(*_: Any, **__: Any) -> None:
+        raise UsageError("it is run")
+
+    monkeypatch.setattr("autoreel.report.evaluate.evaluate", running)
+    path = tmp_path / "network.pt"
+    path.write_bytes(b"PK")
+    assert main(["evaluate", str(run.root), option, str(path)]) == 2
+    refused = capsys.readouterr().err
+    assert "TorchScript is a program" in refused and "--trust-scripts" in refused and refused.count("\n") == 1
+    assert main(["evaluate", str(run.root), option, str(path), "--trust-scripts"]) == 2
+    assert "it is run" in capsys.readouterr().err
+
+
 # --- in a real browser
 
 

@@ -23,6 +23,7 @@ def evaluate(
     minute: bool = True,
     fvd: Path | None = None,
     cd_fvd: Path | None = None,
+    trust_scripts: Annotated[bool, Parameter(negative="")] = False,
     lpips: Path | None = None,
     vmaf: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
@@ -39,6 +40,7 @@ def evaluate(
         minute: Generate a minute in one go, to see whether it drifts.
         fvd: A TorchScript file of I3D, for FVD.
         cd_fvd: A TorchScript file of VideoMAE, for content-debiased FVD.
+        trust_scripts: Run the TorchScript files; each is a program that may do all that you may.
         lpips: A safetensors file with LPIPS weights for VGG16.
         vmaf: Measure VMAF with the ffmpeg that is installed.
         device: Where to compute.
@@ -51,6 +53,8 @@ def evaluate(
     problems: list[AutoreelError] = []
     for path, what in ((fvd, "the file for FVD"), (cd_fvd, "the file for cd-FVD"), (lpips, "the LPIPS weights")):
         problems += preflight.check_input(path, what) if path is not None else []
+    if not trust_scripts and not problems:
+        problems += preflight.check_scripts([path for path in (fvd, cd_fvd) if path is not None])
     preflight.insist(problems + (preflight.check_folder(out) if out is not None else []))
     files = Files(fvd=fvd, cd_fvd=cd_fvd, lpips=lpips, vmaf=vmaf)
     wanted = Wanted(clips=clips, frames=frames, seed=seed, minute=minute, files=files)
