@@ -157,6 +157,14 @@ def test_two_at_once_are_kept_apart(tmp_path: Path, six_clips: Path) -> None:
     prepare([six_clips], tmp_path / "store", SMALL)
 
 
+def test_a_lock_that_leads_elsewhere_is_refused(tmp_path: Path, six_clips: Path) -> None:
+    (tmp_path / "store/shards").mkdir(parents=True)
+    (tmp_path / "store/.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match=r"store/\.lock: it is a link; delete it"):
+        prepare([six_clips], tmp_path / "store", SMALL)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_bad_files_are_listed_and_good_ones_used(tmp_path: Path, six_clips: Path) -> None:
     good = (six_clips / "left/0.mkv").read_bytes()
     (six_clips / "left/empty.mp4").touch()

@@ -10,6 +10,7 @@ index is written last and whole: a store is there completely or not at all.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -295,8 +296,10 @@ def _check_settings(store: Path, index: dict[str, Any], config: DataConfig) -> N
 def _locked(store: Path) -> Iterator[None]:
     """One preparation at a time; the lock ends with the process."""
     try:
-        descriptor = os.open(store / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(store / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
+        if error.errno == errno.ELOOP:  # what it leads to would be made, outside the store
+            raise OutputError(f"cannot write {store / '.lock'}: it is a link; delete it") from error
         raise translate_os_error(error, store) from error
     try:
         try:
