@@ -238,6 +238,18 @@ def test_a_row_that_cannot_be_meant_is_one_clear_line(tmp_path: Path, table: str
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_told_of_a_table_is_bounded(tmp_path: Path) -> None:
+    put(tmp_path / "a.mp4")
+    put(tmp_path / "groups.csv", "file,group\n" + "a\n" * 1000 + ",".join("b" * 100_000))
+    with pytest.raises(FootageError, match="line 51: must be a file and its group") as caught:
+        scan([tmp_path])
+    assert "line 52" not in str(caught.value)
+    put(tmp_path / "groups.csv", ",".join("b" * 100_000))
+    with pytest.raises(FootageError, match="must be the header") as caught:
+        scan([tmp_path])
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_table_that_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
     put(tmp_path / "a.mp4")
     (tmp_path / "groups.csv").write_bytes(b"\xff\xfe\x00bad")

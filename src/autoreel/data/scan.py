@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 
 from autoreel.bounded import read_bounded
@@ -20,6 +20,7 @@ from autoreel.media.decode import IMAGE_SUFFIXES, MEDIA_SUFFIXES, SOUND_SUFFIXES
 
 GROUPS_NAME = "groups.csv"
 MAX_GROUPS_BYTES = 16 << 20
+MAX_PROBLEMS, MAX_PROBLEM = 50, 300  # that are told of one table, and letters of each: a table may be all problems
 # Named like footage, and not read: what is left out is said. Playlists and scripts open other files and addresses.
 UNREAD_SUFFIXES = frozenset(
     [
@@ -344,7 +345,8 @@ def _read_tables(found: _Found) -> list[str]:
         said = shown(path)
         try:
             lines = io.StringIO(read_bounded(path, MAX_GROUPS_BYTES).removeprefix("\ufeff"), newline="")
-            problems += [f"{said}, line {line}: {problem}" for line, problem in _read_rows(csv.reader(lines), table)]
+            rows = islice(_read_rows(csv.reader(lines), table), MAX_PROBLEMS)
+            problems += [f"{said}, line {line}: {problem[:MAX_PROBLEM]}" for line, problem in rows]
         except (OSError, ValueError, csv.Error) as error:
             problems.append(f"{said}: cannot be read as a table of file,group ({error})")
     return problems
