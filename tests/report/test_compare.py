@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.evaluation.footage import make_store
@@ -12,7 +13,7 @@ from tests.evaluation.footage import make_store
 from autoreel.cli import main
 from autoreel.config import PRESETS, CodecConfig, Config, DataConfig, PriorConfig, TrainingConfig
 from autoreel.data.store import FootageStore
-from autoreel.errors import UsageError
+from autoreel.errors import FootageError, UsageError
 from autoreel.report import compare as comparing
 from autoreel.report.compare import FAMILIES, Plan, compare
 from autoreel.report.evaluate import Wanted
@@ -58,6 +59,21 @@ def test_families_are_trained_measured_and_ranked(
     time.sleep(0.01)
     assert compare([store.path], out, PLAN, device="cpu", report=lines.append) == page and page.is_file()
     assert written == {name: (out / name / "codec.safetensors").stat().st_mtime_ns for name in written}
+
+
+def test_what_runs_began_with_is_not_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def preparing(*_: Any, retry: bool, **__: Any) -> None:
+        asked.append(retry)
+        raise FootageError("not here")
+
+    monkeypatch.setattr(comparing, "prepare", preparing)
+    for folder in ("comparison/footage", "comparison/vae-0"):
+        (tmp_path / folder).mkdir(parents=True)
+        with pytest.raises(FootageError, match="not here"):
+            compare([tmp_path], tmp_path / "comparison")
+    assert asked == [True, False]
 
 
 def test_a_plan_that_cannot_be_meant_is_refused(store: FootageStore, capsys: pytest.CaptureFixture[str]) -> None:
