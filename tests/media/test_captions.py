@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoreel.errors import MediaError
-from autoreel.media.captions import Caption, parse_captions, read_captions
+from autoreel.media.captions import Caption, one_at_a_time, parse_captions, read_captions, write_captions
 from autoreel.media.encode import VideoWriter
 
 SRT = """1
@@ -69,3 +69,31 @@ def test_every_format_holds_the_track(tmp_path: Path, ending: str) -> None:
         found = [(float((p.pts or 0) * (p.time_base or 0)), bytes(p).lstrip(b"\0")) for p in packets]
     assert [round(start, 2) for start, _ in found] == [0.2, 1.5, 2.5]
     assert "世界 مرحبا".encode() in found[1][1]
+
+
+TOGETHER = [Caption(1.0, 3.0, "a"), Caption(1.0, 3.0, "b"), Caption(4.0, 5.5, "c"), Caption(5.0, 5.9, "d"),
+            Caption(7.0, 7.5, "e"), Caption(7.5, 8.0, "f"), Caption(8.2, 9.0, "g"), Caption(8.4, 8.6, "h")]  # fmt: skip
+ONE_BY_ONE = [
+    (1.0, 3.0, "a\nb"), (4.0, 5.0, "c"), (5.0, 5.5, "c\nd"), (5.5, 5.9, "d"), (7.0, 7.5, "e"), (7.5, 8.0, "f"),
+    (8.2, 8.4, "g"), (8.4, 8.6, "g\nh"), (8.6, 9.0, "g"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mov"])
+def test_captions_that_overlap_are_shown_together_where_a_track_shows_one(tmp_path: Path, ending: str) -> None:
+    assert [(one.start_s, one.end_s, one.text) for one in one_at_a_time(TOGETHER)] == ONE_BY_ONE
+    with VideoWriter(tmp_path / f"f{ending}", (32, 32), Fraction(10), captions=TOGETHER) as writer:
+        writer.write(np.zeros((100, 32, 32, 3), np.uint8))
+    with av.open(str(tmp_path / f"f{ending}")) as container:
+        found = []
+        for packet in container.demux(container.streams.subtitles[0]):
+            if packet.size > 2:
+                begin, length = (float((at or 0) * (packet.time_base or 0)) for at in (packet.pts, packet.duration))
+                found.append((round(begin, 3), round(begin + length, 3), bytes(packet)[2:].decode()))
+    assert found == ONE_BY_ONE
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    captions = [Caption(0.0, 0.5, "a\nb"), Caption(0.25, 3661.25, "世界")]
+    write_captions(tmp_path / "a.srt", captions)
+    assert read_captions(tmp_path / "a.srt") == captions

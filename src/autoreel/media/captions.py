@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import struct
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ import av
 
 from autoreel.bounded import read_bounded_bytes
 from autoreel.errors import MediaError
+from autoreel.runs import atomic_write_text
 
 MAX_BYTES = 4 << 20
 MAX_CAPTIONS = 20_000
@@ -151,6 +153,46 @@ def _styled() -> bytes:
     return bytes(data)
 
 
+def write_captions(path: Path, captions: Sequence[Caption]) -> None:
+    """Write a SubRip file, which `read_captions` reads.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    texts = [
+        f"{number}\n{_clock(caption.start_s)} --> {_clock(caption.end_s)}\n{caption.text}\n"
+        for number, caption in enumerate(captions, start=1)
+    ]
+    atomic_write_text(path, "\n".join(texts))
+
+
+def _clock(at_s: float) -> str:
+    minutes, thousandths = divmod(round(at_s * 1000), 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{thousandths // 1000:02d},{thousandths % 1000:03d}"
+
+
+def one_at_a_time(captions: Sequence[Caption]) -> list[Caption]:
+    """The same texts at the same times, for tracks that show one caption at a time.
+
+        before   |----- a -----|            after   |- a -|- a, b -|- b -|
+                       |----- b -----|
+
+    Args:
+        captions: by time; what is shown together is joined in their order.
+    """
+    edges = sorted({round(at * _TICKS) for caption in captions for at in (caption.start_s, caption.end_s)})
+    found: list[Caption] = []
+    waiting, shown = list(captions), list[Caption]()
+    for begin, end in itertools.pairwise(edges):
+        while waiting and round(waiting[0].start_s * _TICKS) <= begin:
+            shown.append(waiting.pop(0))
+        shown = [caption for caption in shown if round(caption.end_s * _TICKS) > begin]
+        if shown:
+            text = "\n".join(caption.text for caption in shown)
+            found.append(Caption(begin / _TICKS, end / _TICKS, text))
+    return found
+
+
 class CaptionTrack:
     """Writes captions in step with the pictures.
 
@@ -168,7 +210,8 @@ class CaptionTrack:
         else:
             self._stream = container.add_mux_stream(self._codec)
         self._stream.time_base = Fraction(1, _TICKS)
-        self._waiting = list(captions)
+        # MP4 has no overlapping samples: what begins too early would be shortened to nothing, or moved.
+        self._waiting = one_at_a_time(captions) if self._codec == "mov_text" else list(captions)
 
     def write_until(self, time_s: Fraction) -> None:
         """Write the captions that begin before a time."""
