@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import wave
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,19 @@ from xml.etree import ElementTree as xml
 
 import numpy as np
 import pytest
+from tests.film.conftest import StripedRun
 
+from autoreel.clip import Sound
 from autoreel.errors import UsageError
-from autoreel.film.document import save_storyboard
-from autoreel.film.edit import export
+from autoreel.film.delivery import Delivery
+from autoreel.film.document import load_storyboard, save_storyboard
+from autoreel.film.edit import Painted, export, painted
+from autoreel.film.layout import lay_out
+from autoreel.film.renderer import render
+from autoreel.film.soundtrack import soundtrack
 from autoreel.film.storyboard import Storyboard
+from autoreel.media.captions import Caption, read_captions
+from autoreel.media.decode import read_clip
 from autoreel.media.encode import VideoWriter
 from autoreel.media.probe import probe
 
@@ -25,8 +34,6 @@ def board(tmp_path: Path) -> Path:
     """Three shots, two of which are rendered for the edit, a title, music."""
     with VideoWriter(tmp_path / "clip.mp4", (48, 64), Fraction(25)) as writer:
         writer.write(np.full((75, 48, 64, 3), 90, np.uint8))
-    from autoreel.clip import Sound
-
     sound = Sound(np.full((4 * 48_000, 2), 0.1, np.float32), 48_000)
     with VideoWriter(tmp_path / "song.mkv", (48, 64), Fraction(25), sound=sound) as writer:
         writer.write(np.zeros((100, 48, 64, 3), np.uint8))
@@ -68,7 +75,9 @@ def test_opentimelineio(tmp_path: Path, board: Path, striped_run: Any) -> None:
     fade = pictures["children"][1]
     assert fade["transition_type"] == "SMPTE_Dissolve"
     assert (fade["in_offset"]["value"], fade["out_offset"]["value"]) == (5, 5)
-    assert music["kind"] == "Audio" and music["children"][0]["source_range"]["start_time"]["value"] == 10
+    (song,) = music["children"]
+    assert music["kind"] == "Audio" and song["source_range"]["start_time"]["value"] == 0
+    assert _file(song["media_references"]["DEFAULT_MEDIA"]["target_url"]) == tmp_path / "film.media" / "music.wav"
     (marker,) = timeline["tracks"]["markers"]
     assert marker["name"] == "A & B\n<c>" and marker["marked_range"]["start_time"]["value"] == 5
 
@@ -102,7 +111,7 @@ def test_final_cut_pro(tmp_path: Path, board: Path, striped_run: Any) -> None:
     title = next(root.iter("title"))
     assert "".join(title.itertext()).strip() == "A & B\n<c>" and _time(title.get("offset")) == Fraction(1, 5)
     music = [clip for clip in root.iter("asset-clip") if clip.get("lane") == "-1"]
-    assert len(music) == 1 and _time(music[0].get("start")) == Fraction(2, 5)
+    assert len(music) == 1 and _time(music[0].get("start")) == 0 and _time(music[0].get("duration")) == 3
 
 
 def _time(text: str | None) -> Fraction:
@@ -113,3 +122,146 @@ def _time(text: str | None) -> Fraction:
 def test_another_ending_is_none(tmp_path: Path, board: Path, striped_run: Any) -> None:
     with pytest.raises(UsageError, match=r"ends in \.otio or \.fcpxml"):
         export(board, tmp_path / "film.edl", run=striped_run)
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storyboard and both its edits: material of 30 frames a second, muted and heard; a dip, a way, short music."""
+    tmp_path = tmp_path_factory.mktemp("heard")
+    noise = np.random.default_rng(0).normal(0, 0.1, (3 * 48_000, 2)).astype(np.float32)
+    frames = np.random.default_rng(1).integers(0, 60, (90, 48, 64, 3)).astype(np.uint8)
+    frames += np.linspace(0, 180, 90).astype(np.uint8)[:, None, None, None]
+    for name, rate, sound in (("clip.mp4", 30, noise), ("song.mkv", 25, noise[: 48_000])):
+        with VideoWriter(tmp_path / name, (48, 64), Fraction(rate), sound=Sound(sound, 48_000)) as writer:
+            writer.write(frames if name == "clip.mp4" else frames[:25])
+    (tmp_path / "said.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nsaid\n")
+    clip = {"verb": "material", "source": str(tmp_path / "clip.mp4")}
+    storyboard = Storyboard.model_validate({
+        "run": str(tmp_path / "run"), "canvas": {"width": 32, "height": 32, "rate": 25, "fit": "letterbox"},
+        "opening": {"length_s": 0.2, "color": "#ff0000"}, "ending": {"length_s": 0.2},
+        "music": {"file": str(tmp_path / "song.mkv"), "fade_out_s": 1.0, "volume_db": -6},
+        "voices": [{"file": str(tmp_path / "song.mkv"), "start_s": 1.01, "out_s": 0.5}],
+        "captions": {"file": str(tmp_path / "said.srt")},
+        "titles": [
+            {"text": "a\x01b\x85\r\nc\uffff", "start_s": 0.2, "length_s": 9.0, "place": "upper", "color": "#ff0000"},
+            {"text": "\x02"},
+        ],
+        "shots": [
+            {**clip, "length_s": 1.0},
+            {**clip, "length_s": 1.6, "volume_db": -6, "transition": {"kind": "dip", "length_s": 0.4}},
+            {**clip, "length_s": 1.0, "volume_db": 3, "effects": [{"name": "grain"}],
+             "transition": {"kind": "fade", "length_s": 0.4}},
+            {"verb": "card", "length_s": 1.0, "transition": {"kind": "morph", "length_s": 0.4}},
+        ],
+    })  # fmt: skip
+    board = save_storyboard(storyboard, tmp_path / "film.toml")
+    for ending in (".otio", ".fcpxml"):
+        export(board, board.with_suffix(ending), run=StripedRun())  # type: ignore[arg-type]
+    return board
+
+
+def _otio(board: Path) -> Any:
+    return json.loads(board.with_suffix(".otio").read_text())["tracks"]
+
+
+def test_sounds_are_files_that_add_up_to_the_film(heard: Path) -> None:
+    tracks = _otio(heard)["children"]
+    assert [track["name"] for track in tracks] == ["pictures", "music", "voice", "clip", "clip 2"]
+    board = load_storyboard(heard)
+    layout = lay_out(board)
+    sound = soundtrack(board, layout)
+    assert sound is not None
+    whole = np.concatenate(list(sound.blocks))
+    total = np.zeros_like(whole)
+    for track in tracks[1:]:
+        at = 0
+        for child in track["children"]:
+            length = round(child["source_range"]["duration"]["value"])
+            if child["OTIO_SCHEMA"] == "Clip.2":
+                with wave.open(str(_file(child["media_references"]["DEFAULT_MEDIA"]["target_url"]))) as file:
+                    assert file.getnframes() == length * 48_000 // 25
+                    samples = np.frombuffer(file.readframes(1 << 30), "<i2").reshape(-1, 2) / 32767
+                total[at * 1920 : at * 1920 + len(samples)] += samples
+            at += length
+    assert np.abs(total - whole).max() < 1e-3 and np.abs(whole).max() > 0.1
+
+
+def test_what_is_not_heard_is_not_exported_audible(heard: Path) -> None:
+    root = xml.fromstring(heard.with_suffix(".fcpxml").read_text())
+    with_sound = {asset.get("id") for asset in root.iter("asset") if asset.get("hasAudio") and asset.get("hasVideo")}
+    clips = [clip for clip in root.iter("asset-clip") if clip.get("ref") in with_sound]
+    assert len(clips) == 2 and all(clip.get("srcEnable") == "video" for clip in clips)
+    sounds = [clip for clip in root.iter("asset-clip") if clip.get("lane")]
+    assert sorted(clip.get("audioRole") or "" for clip in sounds) == ["dialogue", "effects", "effects", "music"]
+
+
+def test_every_file_has_the_format_of_its_pictures(heard: Path) -> None:
+    root = xml.fromstring(heard.with_suffix(".fcpxml").read_text())
+    formats = {found.get("id"): (found.get("width"), found.get("frameDuration")) for found in root.iter("format")}
+    of_file = {asset.get("name"): formats[asset.get("format")] for asset in root.iter("asset") if asset.get("hasVideo")}
+    assert of_file["clip.mp4"] == ("64", "1/30s") and of_file["shot-03.mp4"] == ("32", "1/25s")
+    assert next(root.iter("sequence")).get("format") == "r1" and formats["r1"] == ("32", "1/25s")
+
+
+def test_no_text_keeps_an_edit_from_being_read(heard: Path) -> None:
+    root = xml.fromstring(heard.with_suffix(".fcpxml").read_text())
+    first, caption = sorted(root.iter("title"), key=lambda title: title.get("lane") or "")
+    assert "".join(first.itertext()).strip() == "ab\nc" and "".join(caption.itertext()).strip() == "said"
+    assert _time(first.get("duration")) == Fraction(22, 5), "to the end of the film"
+    style, position = first.find("text-style-def/text-style"), first.find("param")
+    assert style is not None and style.get("fontColor") == "1 0 0 1"
+    assert position is not None and position.get("value") == "0 12"
+    assert read_captions(heard.parent / "film.media" / "captions.srt") == [Caption(0.5, 1.5, "said")]
+    markers = _otio(heard)["markers"]
+    assert [(mark["name"], mark["comment"]) for mark in markers] == [("ab\nc", "title"), ("said", "caption")]
+    span = markers[1]["marked_range"]
+    assert (span["start_time"]["value"], span["duration"]["value"]) == (13, 25), "as the film shows it"
+
+
+def test_what_no_format_has_is_painted_as_in_the_film(tmp_path: Path, heard: Path, striped_run: Any) -> None:
+    pictures = _otio(heard)["children"][0]["children"]
+    assert [child["name"] for child in pictures] == [
+        "opening", "01 material", "dip-02", "02 material", "fade", "03 material", "way-04", "04 card", "ending"
+    ]  # fmt: skip
+    clips = [child for child in pictures if child["OTIO_SCHEMA"] == "Clip.2"]
+    lengths = [round(clip["source_range"]["duration"]["value"]) for clip in clips]
+    assert lengths == [5, 15, 10, 35, 20, 10, 15, 5]
+    plain = load_storyboard(heard).model_copy(update={"titles": (), "captions": None})
+    render(plain, striped_run, tmp_path / "whole.mp4", watermark=False, delivery=Delivery(quality="best"))
+    film, at = read_clip(tmp_path / "whole.mp4").frames.astype(int), 0
+    for clip, length in zip(clips, lengths, strict=True):
+        first = round(clip["source_range"]["start_time"]["value"])
+        file = _file(clip["media_references"]["DEFAULT_MEDIA"]["target_url"])
+        if file.name in ("opening.mp4", "dip-02.mp4", "way-04.mp4", "ending.mp4"):
+            shown = read_clip(file).frames[first : first + length].astype(int)
+            assert np.abs(shown - film[at : at + length]).mean() < 6, file.name
+        at += length
+    before = clips[1]["source_range"]
+    assert before["start_time"]["value"] == 5, "the opening lies over the beginning of the clip, which keeps it"
+    assert before["start_time"]["value"] + before["duration"]["value"] + 5 <= 75, "and the dip over its end"
+
+
+def test_what_is_painted_over_a_fade_holds_all_of_it() -> None:
+    shots = [{"verb": "card", "length_s": 1.0}, {"verb": "card", "length_s": 1.0, "transition": {"length_s": 0.4}}]
+    board = Storyboard.model_validate({
+        "canvas": {"width": 32, "height": 32, "rate": 25}, "shots": shots,
+        "opening": {"length_s": 0.9}, "ending": {"length_s": 0.9},
+    })  # fmt: skip
+    assert painted(board, lay_out(board)) == [Painted("opening", 0, 50)]
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_clips_are_marked_as_the_film_is(
+    tmp_path: Path, board: Path, striped_run: Any, marked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render(board, striped_run, tmp_path / "film.mp4", watermark=marked)
+    told: list[bool] = []
+
+    def told_of(*args: Any, watermark: bool, **more: Any) -> Any:
+        told.append(watermark)
+        return render(*args, watermark=watermark, **more)
+
+    monkeypatch.setattr("autoreel.film.edit.render", told_of)
+    export(tmp_path / "film.json", tmp_path / "film.otio", run=striped_run)
+    export(board, tmp_path / "other.otio", run=striped_run, watermark=False)
+    assert told == [marked, marked, False, False]

@@ -56,6 +56,11 @@ class Overlays:
             return [f"[captions]: {error}"]
         return []
 
+    @property
+    def captions(self) -> tuple[Caption, ...]:
+        """What is said in the film, by time, however it is shown."""
+        return tuple(self._captions)
+
     def track(self, first: int, last: int) -> list[Caption]:
         """The captions that players show, of the frames from `first` to before `last`, with times from there on."""
         if self._how is None or self._how.mode != "track":

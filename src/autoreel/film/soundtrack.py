@@ -9,9 +9,10 @@ The film's sound is gone through twice: once to measure its loudness, once to wr
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from autoreel.film.layout import Layout, Placed
 from autoreel.film.storyboard import Mix, Music, Storyboard, Voice
 from autoreel.media.decode import sound_blocks
 from autoreel.media.limits import FILM
-from autoreel.media.loudness import levelled, measure, plan_levelling
-from autoreel.media.tracks import Blocks, Reader, SoundStream, Track, cut, faded, mixed, repeated
+from autoreel.media.loudness import PEAK_S, REACH, Levelling, levelled, measure, plan_levelling
+from autoreel.media.tracks import Blocks, Reader, SoundStream, Track, cut, faded, gains, mixed, repeated
 
 RATE_HZ = 48_000
 CHANNELS = 2
@@ -57,6 +58,62 @@ def soundtrack(board: Storyboard, layout: Layout, *, first: int = 0, last: int |
     begin = round(first / layout.rate * RATE_HZ)
     end = length if last is None else round(last / layout.rate * RATE_HZ)
     return SoundStream(_part(blocks, begin, end), RATE_HZ, CHANNELS)
+
+
+@dataclass(frozen=True)
+class Stem:
+    """One sound of a film by itself, as it is heard there: repeated, faded, ducked, levelled. All add up to the film's.
+
+    Args:
+        kind: music, voice or clip.
+        number: of the voice or of the shot, counted from 1.
+        first: the film's frame at which it begins.
+        sound: 48 kHz stereo from that frame on; ends with the sound.
+    """
+
+    kind: str
+    number: int
+    first: int
+    sound: SoundStream
+
+
+def stems(board: Storyboard, layout: Layout) -> list[Stem]:
+    """The sounds of a film one by one, music first, then voices, then clips; those that begin after its end left out.
+
+    Raises:
+        MediaError: a file that cannot be read, or has no sound.
+    """
+    length = round(layout.num_frames / layout.rate * RATE_HZ)
+    tracks = _tracks(board, layout, length)
+    names = [("music", 1)] if board.music is not None else []
+    names += [("voice", number) for number in range(1, len(board.voices) + 1)]
+    names += [("clip", placed.number) for placed in layout.placed if placed.shot.volume_db is not None]
+    levelling = plan_levelling(measure(mixed(tracks, length), RATE_HZ), target_lufs(board))
+    found = []
+    for (kind, number), track in zip(names, tracks, strict=True):
+        first = math.floor(track.offset * layout.rate / RATE_HZ)
+        if first < layout.num_frames:
+            blocks = _by_itself(track, levelling, round(first / layout.rate * RATE_HZ))
+            found.append(Stem(kind, number, first, SoundStream(blocks, RATE_HZ, CHANNELS)))
+    return found
+
+
+def _by_itself(track: Track, levelling: Levelling, begin: int) -> Blocks:
+    """A track with all its gains, from a sample of the film on that lies before its first."""
+    step = round(PEAK_S * RATE_HZ)
+    skipped = max(0, begin // step - REACH)  # gains of the limiter: it looks so many of them back
+    lead = skipped * step
+
+    def whole() -> Blocks:
+        place = track.offset
+        for block in track.start():
+            yield block * gains(track, place, len(block))
+            place += len(block)
+
+    silence = np.zeros((track.offset - lead, CHANNELS), np.float32)
+    later = replace(levelling, curve=levelling.curve[skipped:])
+    blocks = levelled(itertools.chain([silence], whole()), later, RATE_HZ)
+    return _part(blocks, begin - lead, 1 << 62)
 
 
 def target_lufs(board: Storyboard) -> float:

@@ -220,7 +220,7 @@ def mixed(tracks: Sequence[Track], length: int, channels: int = 2) -> Blocks:
                 before = max(0, track.offset - place)
                 samples = reader.take(count - before)
                 if len(samples):
-                    total[before : before + len(samples)] += samples * _gain(track, place + before, len(samples))
+                    total[before : before + len(samples)] += samples * gains(track, place + before, len(samples))
             playing = [(track, reader) for track, reader in playing if not reader.is_over]
             yield total
     finally:
@@ -228,7 +228,8 @@ def mixed(tracks: Sequence[Track], length: int, channels: int = 2) -> Blocks:
             reader.close()
 
 
-def _gain(track: Track, place: int, count: int) -> np.float32 | Samples:
+def gains(track: Track, place: int, count: int) -> np.float32 | Samples:
+    """What `count` samples of a track are multiplied by, the first of them at a place of the mix."""
     if track.curve is None:
         return np.float32(track.gain)
     at = np.arange(place, place + count) / track.step
