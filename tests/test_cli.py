@@ -242,6 +242,27 @@ def test_options_beside_a_storyboard_are_refused_by_name(tmp_path: Path, capsys:
     assert (tmp_path / "film.mp4").is_file()
 
 
+def test_an_edit_takes_the_options_it_can_and_refuses_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoreel.film import edit
+
+    board, out = tmp_path / "film.toml", tmp_path / "film.otio"
+    board.write_text("[[shots]]\nverb = 'card'\nlength_s = 0.2\n")
+    options = ["--from", "0.1s", "--to", "0.2s", "--preview", "--quality", "draft", "--encoder", "av1", "--hardware"]
+    options += ["--sign-cert", "a.pem", "--sign-key", "b.pem", "--no-watermark"]
+    assert main(["film", str(board), "-o", str(out), *options]) == 2
+    (line,) = told(capsys)
+    refused = "--preview, --from, --to, --encoder, --quality, --hardware, --sign-cert, --sign-key"
+    assert f"{refused}: not beside an edit" in line
+    assert not out.exists()
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(edit, "export", lambda *args, **how: asked.update(how) or out)
+    assert main(["film", str(board), "-o", str(out), "--no-watermark", "--upscale", "learned"]) == 0
+    assert asked["watermark"] is False and asked["upscale"] == "learned"
+    capsys.readouterr()
+
+
 def test_a_film_is_rendered_again_in_its_own_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     board = tmp_path / "film.toml"
     board.write_text("[[shots]]\nverb = 'card'\nlength_s = 0.2\n")

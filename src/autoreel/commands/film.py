@@ -266,7 +266,7 @@ def _film_again(
     from autoreel.film.document import film_of
 
     if out is not None and out.suffix.lower() in EDIT_ENDINGS:
-        _export(storyboard, out, device, problems)
+        _export(storyboard, out, device, watermark, signer, delivery, problems)
         return
     target = out or film_of(storyboard, preflight.FILM_ENDINGS)
     if out is None:
@@ -289,17 +289,28 @@ def _film_again(
     ))  # fmt: skip
 
 
-def _export(storyboard: Path, out: Path, device: Device, problems: list[AutoreelError]) -> None:
+def _export(
+    storyboard: Path, out: Path, device: Device, watermark: bool, signer: tuple[Path | None, Path | None],
+    given: _Given, problems: list[AutoreelError],
+) -> None:  # fmt: skip
     """Write the edit of a film for other programs."""
     from autoreel import preflight
 
+    useless = {
+        "--preview": given.preview, "--from": given.from_, "--to": given.to, "--encoder": given.encoder,
+        "--quality": given.quality, "--hardware": given.hardware, "--sign-cert": signer[0], "--sign-key": signer[1],
+    }  # fmt: skip
+    names = [name for name, value in useless.items() if value]
+    if names:
+        text = f"{', '.join(names)}: not beside an edit ({out.suffix}), whose clips are those of the whole film"
+        problems.append(UsageError(f"{text}, at best quality and unsigned; leave them out, or render a film"))
     problems += preflight.check_storyboard(storyboard, out.with_suffix(".mp4"))
     preflight.insist(problems + preflight.check_output(out, EDIT_ENDINGS, [storyboard]))
     from autoreel.film.edit import export
     from autoreel.generation.clips import make_parent
 
     make_parent(out)
-    print(export(storyboard, out, device=device, report=note))
+    print(export(storyboard, out, device=device, watermark=watermark, upscale=given.upscale, report=note))
 
 
 def _tell(result: FilmResult) -> None:
