@@ -161,7 +161,7 @@ def check_film_length(length_s: float) -> list[AutoreelError]:
 def check_title(title: str) -> list[AutoreelError]:
     """The title says something, is not too long, and the font has its letters."""
     from autoreel.film.storyboard import MAX_TITLE
-    from autoreel.media.titles import missing_letters
+    from autoreel.media.titles import check_shaping, missing_letters
 
     if not title.strip():
         return [UsageError("the title is empty; give it words, or leave --title out")]
@@ -169,6 +169,10 @@ def check_title(title: str) -> list[AutoreelError]:
         return [UsageError(f"the title has {len(title)} letters; it can have {MAX_TITLE}")]
     if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in title):
         return [UsageError("the title has characters in it that cannot be shown; leave them out")]
+    try:
+        check_shaping(title)
+    except UsageError as error:
+        return [error]
     missing = missing_letters(title)
     if missing:
         shown = " ".join(missing[:8])

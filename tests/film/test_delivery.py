@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from fractions import Fraction
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,22 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from autoreel.clip import Sound
 from autoreel.errors import ConfigError, OutputError, UsageError
 from autoreel.film.delivery import Delivery
+from autoreel.film.layout import lay_out
+from autoreel.film.overlays import Overlays
 from autoreel.film.renderer import FilmResult, render, small_canvas
-from autoreel.film.storyboard import Canvas, Storyboard
+from autoreel.film.storyboard import Canvas, Captions, Storyboard
 from autoreel.film.verify import DISAGREES, FOUND, verify
 from autoreel.media import encoders, manifest
 from autoreel.media.decode import read_clip, read_sound
 from autoreel.media.encode import VideoWriter
 from autoreel.media.manifest import Signing
+from autoreel.media.titles import BUNDLED_FONTS
+from autoreel.media.yuv420 import as_rgb
 
 SRT = "1\n00:00:00,400 --> 00:00:01,000\nsaid\n\n2\n00:00:01,600 --> 00:00:02,400\nand said again\n"
 
@@ -234,6 +240,26 @@ def test_captions_are_burnt_in_or_a_track(tmp_path: Path, striped_run: Any) -> N
         (stream,) = container.streams.subtitles
         texts = [bytes(packet)[2:] for packet in container.demux(stream) if packet.size > 2]
     assert texts == [b"and said again"]
+
+
+def test_captions_of_several_scripts_and_of_a_long_film(tmp_path: Path) -> None:
+    lines = ["你好", "السلام", "♪ 你好 ♪", *["many letters " * 20] * 30]
+    (tmp_path / "said.srt").write_text(
+        "\n".join(f"{n}\n00:00:{n:02d},000 --> 00:00:{n:02d},900\n{line}\n" for n, line in enumerate(lines))
+    )
+    own = resources.files("autoreel.media") / "fonts" / BUNDLED_FONTS[0]
+    (tmp_path / "own.ttf").write_bytes(own.read_bytes())
+    how = {"file": str(tmp_path / "said.srt"), "size": 0.2}
+    shots = [{"verb": "card", "length_s": 4.0}]
+    board = Storyboard.model_validate({"canvas": {"width": 64, "height": 48}, "captions": how, "shots": shots})
+    layout = lay_out(board)
+    overlays = Overlays(board, layout, "board")
+    for frame in (10, 30, 60):
+        assert np.asarray(as_rgb(overlays.over(Image.new("RGB", (64, 48)), frame))).max() > 200
+    (tmp_path / "said.srt").write_text("\n".join((tmp_path / "said.srt").read_text().split("\n")[12:]))
+    own_font = Captions.model_validate({**how, "font": str(tmp_path / "own.ttf")})
+    overlays = Overlays(board.model_copy(update={"captions": own_font}), layout, "board")
+    assert len(overlays.captions) == 30, "7,800 letters, of which few are different"
 
 
 def test_captions_with_mistakes_are_told(tmp_path: Path, striped_run: Any) -> None:

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont, features
 
+from autoreel import preflight
 from autoreel.errors import UsageError
 from autoreel.media import titles
 from autoreel.media.layers import overlay
-from autoreel.media.titles import SAFE_HEIGHT, SAFE_WIDTH, missing_letters, render_title
+from autoreel.media.titles import SAFE_HEIGHT, SAFE_WIDTH, check_text, missing_letters, render_title
+from autoreel.media.typeface import Face, chosen_fonts, in_order
+from autoreel.training.budget import Budget
+from autoreel.training.doctor import examine
 
 TEXTS = {
     "short": "Spring",
@@ -134,3 +138,60 @@ def test_a_font_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.ttf")
     with pytest.raises(UsageError, match="it is not a plain file; give a"):
         render_title("a", size=(64, 64), font=tmp_path / "pipe.ttf")
+
+
+@pytest.mark.parametrize("text", ["♪ 你好 ♪", "春天 سلام", "سلام 你好 spring"])
+def test_a_text_of_several_scripts_takes_a_font_for_each(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(titles, "SYSTEM_FOLDERS", ())
+    assert sorted(map(str, check_text(text))) == sorted(titles.BUNDLED_FONTS) and not missing_letters(text)
+    layer = render_title(text, size=(100, 400), scale=0.3)
+    words = [render_title(word, size=(100, 400), scale=0.3).text_box for word in text.split()]
+    width = layer.text_box[2] - layer.text_box[0]
+    assert width > sum(box[2] - box[0] for box in words), "every word is there, as wide as by itself: joined"
+    assert width < 400 * SAFE_WIDTH + 2
+    with pytest.raises(UsageError, match="no letter for ส"):
+        render_title(f"{text} ส", size=(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("ab 你好", "ab 你好"), ("ab אב 你好", "ab בא 你好"), ("אב 你好 גד", "דג 你好 בא"),
+     ("אב 你好 12 גד", "דג 你好 12 בא"), ("אב12你", "12你בא"),
+     ("你 אב 1,5% גד", "你 דג 1,5% בא"), ("你אבab", "你באab"),
+     ("אב: 你!", "!你 :בא"),
+     ("ab\u05d0\u05b8 你", "ab\u05b8\u05d0 你")],
+)  # fmt: skip
+def test_parts_of_several_fonts_lie_as_one_would_set_them(text: str, seen: str) -> None:
+    fonts = [int(c in "你好") for c in text]
+    parts = in_order(text, fonts)
+    assert all(set(part.text) <= set("你好") or part.font == 0 for part in parts)
+    shown = ""
+    for part in parts:  # within a part, Raqm turns the letters, but not the numbers in it
+        assert not (part.is_leftward and any(c.isdigit() for c in part.text))
+        shown += part.text[::-1] if part.is_leftward else part.text
+    assert shown == seen
+
+
+def test_a_word_stays_in_one_font() -> None:
+    letters = ("abc!", "xyz!", "abcx")
+    assert chosen_fonts("abc cx xz! xa", 3, lambda font, c: c in letters[font]) == [0] * 4 + [2] * 3 + [1] * 4 + [2, 2]
+    assert chosen_fonts("czc", 3, lambda font, c: c in letters[font]) == [0, 1, 0]
+
+
+def test_one_font_is_left_to_raqm() -> None:
+    font = ImageFont.truetype(str(resources.files("autoreel.media") / "fonts" / titles.BUNDLED_FONTS[0]), 40)
+    for text in ("سلام ab 12 (c)", "AVATAR", ""):
+        assert Face((font,)).getlength(text) == font.getlength(text)
+
+
+@pytest.mark.parametrize("text", ["سلام", "a ש", "हिन्दी", "ᠮᠣᠩ"])
+def test_what_cannot_be_shaped_here_is_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "check", lambda name: name != "raqm")
+    for font in (None, tmp_path / "own.ttf"):
+        with pytest.raises(UsageError, match=r"FriBidi, without which Arabic.*install it .*libfribidi0"):
+            render_title(text, size=(64, 64), font=font)
+    (problem,) = preflight.check_title(text)
+    assert "FriBidi" in str(problem)
+    assert any("FriBidi" in line for line in examine(Budget(steps=1), measure=False))
+    for plain in ("Žluťoučký 你好 ♪", "cafe\u0301", "\u2600\ufe0f"):
+        titles.check_shaping(plain)

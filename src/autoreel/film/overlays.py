@@ -9,7 +9,7 @@ from autoreel.film.layout import Layout
 from autoreel.film.storyboard import Captions, Storyboard, Title
 from autoreel.media.captions import Caption, read_captions
 from autoreel.media.layers import TitleLayer, overlay
-from autoreel.media.titles import check_text, render_title
+from autoreel.media.titles import MAX_LETTERS, check_text, render_title
 from autoreel.media.yuv420 import Picture
 
 
@@ -51,7 +51,9 @@ class Overlays:
         try:
             self._captions = read_captions(Path(how.file))
             if how.mode == "burnt":
-                check_text("".join(caption.text for caption in self._captions), Path(how.font) if how.font else None)
+                letters = sorted(set("".join(caption.text for caption in self._captions)))
+                for at in range(0, len(letters), MAX_LETTERS):
+                    check_text("".join(letters[at : at + MAX_LETTERS]), Path(how.font) if how.font else None)
         except (MediaError, ValueError) as error:
             return [f"[captions]: {error}"]
         return []

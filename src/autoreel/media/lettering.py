@@ -13,6 +13,7 @@ from PIL import Image, ImageFont
 
 from autoreel.errors import MediaError
 from autoreel.media.titles import lacking, set_text
+from autoreel.media.typeface import Face
 
 MAX_FONT_BYTES = 64 << 20  # the largest in use, of all Chinese letters in all weights, have 40
 
@@ -37,8 +38,8 @@ def letter(descriptor: int, request: dict[str, Any]) -> Iterator[dict[str, Any] 
         if len(content) > MAX_FONT_BYTES:
             raise MediaError(f"larger than {MAX_FONT_BYTES >> 20} MiB")
 
-        def load(pixels: int) -> ImageFont.FreeTypeFont:
-            return ImageFont.truetype(io.BytesIO(content), pixels)
+        def load(pixels: int) -> Face:
+            return Face((ImageFont.truetype(io.BytesIO(content), pixels),))
 
         missing = lacking(load, request["text"])
         yield {"missing": missing[:64]}

@@ -9,18 +9,21 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
 from autoreel.errors import MediaError, UsageError
 from autoreel.media import jail
 from autoreel.media.layers import TitleLayer
 from autoreel.media.limits import Limits
+from autoreel.media.typeface import Face, is_drawn
 
-Load = Callable[[int], ImageFont.FreeTypeFont]  # a font, at a size in pixels
+Load = Callable[[int], Face]  # fonts, at a size in pixels
+Font = Path | str  # a file, or the name of a bundled one
 
 BUNDLED_FONTS = ("DejaVuSans-Bold.ttf", "NotoSansSC-Bold-common.otf")  # the first that has all letters of a text
 SYSTEM_FONTS = (  # for scripts that no bundled font has; where they are is asked only then
@@ -41,6 +44,10 @@ PLACES = ("upper", "center", "lower")
 MAX_LETTERS = 4000  # that a request to the jail has room for, whatever they are
 LIMITS = Limits(wall_s=60.0, cpu_s=60)
 _MISSING = "\U0010fffe"  # a noncharacter: every font shows its box for it
+UNSHAPED = (
+    "Pillow finds no FriBidi, without which Arabic, Hebrew, Indian and such scripts are drawn wrong; install it "
+    "(Debian and Ubuntu: apt install libfribidi0, Fedora: fribidi, macOS: brew install fribidi)"
+)
 
 
 def render_title(
@@ -60,25 +67,26 @@ def render_title(
         scale: height of the letters' line, as a share of the picture's shorter side.
         place: upper, center or lower.
         color: '#rrggbb'.
-        font: a font file; None for a bundled one that has the letters, or one of the system's.
+        font: a font file; None for a bundled one that has the letters, or one of the system's, or several of them.
 
     Raises:
-        UsageError: the font cannot be read or has no sign for a letter of the text.
+        UsageError: the font cannot be read or has no sign for a letter of the text, or nothing here can shape it.
     """
     if place not in PLACES:
         raise UsageError(f"place is {place!r}; it must be one of {', '.join(PLACES)}")
     if font is not None:
+        check_shaping(text)
         return _jailed(font, text, {"size": size, "scale": scale, "place": place, "color": color})[1]
-    return set_text(text, _loader(check_text(text)), size=size, scale=scale, place=place, color=color)
+    return set_text(text, _together(check_text(text)), size=size, scale=scale, place=place, color=color)
 
 
 def set_text(
     text: str, load: Load, *, size: tuple[int, int], scale: float, place: str, color: str
 ) -> TitleLayer:  # fmt: skip
-    """`render_title` in a font that has the letters.
+    """`render_title` in fonts that have the letters.
 
     Args:
-        load: the font at a size in pixels.
+        load: the fonts at a size in pixels.
     """
     height, width = size
     room = (int(width * SAFE_WIDTH), int(height * SAFE_HEIGHT))
@@ -121,16 +129,37 @@ def _jailed(font: Path, text: str, request: dict[str, Any] | None) -> tuple[list
     return missing, layer
 
 
-def check_text(text: str, font: Path | None = None) -> Path | str:
-    """The font that a text is set in: a file, or the name of a bundled one.
+def check_text(text: str, font: Path | None = None) -> tuple[Font, ...]:
+    """The fonts that a text is set in, the one of most letters first.
 
     Raises:
-        UsageError: the font cannot be read or has no sign for a letter of the text.
+        UsageError: the font cannot be read or has no sign for a letter of the text, or nothing here can shape it.
     """
-    chosen, missing = _font_for(text, font)
+    check_shaping(text)
+    chosen, missing = _fonts_for(text, font)
     if missing:
         raise UsageError(_lacks(font.name if font else "the bundled font", missing))
     return chosen
+
+
+def check_shaping(text: str) -> None:
+    """See that letters which join, change places or run to the left can be set.
+
+    Raises:
+        UsageError: the text has such letters, and the library for them is not on this machine.
+    """
+    if needs_shaping(text) and not features.check("raqm"):
+        raise UsageError(f"{text.strip().splitlines()[0][:40]!r} cannot be set: {UNSHAPED}")
+
+
+def needs_shaping(text: str) -> bool:
+    """Whether one sign a letter, from left to right, is not what a text looks like."""
+    return any(
+        unicodedata.bidirectional(c) in ("R", "AL")
+        or (unicodedata.category(c) in ("Mn", "Mc") and not "\ufe00" <= c <= "\ufe0f")  # these choose among pictures
+        or "\u1800" <= c <= "\u18af"  # Mongolian, which joins and has few marks
+        for c in unicodedata.normalize("NFC", text)
+    )
 
 
 def _lacks(name: str, missing: list[str]) -> str:
@@ -143,23 +172,36 @@ def missing_letters(text: str, font: Path | None = None) -> list[str]:
     Raises:
         UsageError: the font cannot be read.
     """
-    return _font_for(text, font)[1]
+    return _fonts_for(text, font)[1]
 
 
-def _font_for(text: str, font: Path | None) -> tuple[Path | str, list[str]]:
-    """The font that a text is set in, and the letters it lacks: that of the fewest."""
+def _fonts_for(text: str, font: Path | None) -> tuple[tuple[Font, ...], list[str]]:
+    """The fonts that a text is set in, and the letters that none has.
+
+    One font where one has all letters; else that of most letters, and for the others those of most of what is left.
+    """
     if font is not None:
-        return font, _jailed(font, text, None)[0]
-    found: list[tuple[Path | str, list[str]]] = []
-    names: Iterator[Path | str] = itertools.chain(BUNDLED_FONTS, _system_fonts())
+        return (font,), _jailed(font, text, None)[0]
+    letters = {c for c in text if is_drawn(c)}
+    found: list[tuple[Font, set[str]]] = []
+    names: Iterator[Font] = itertools.chain(BUNDLED_FONTS, _system_fonts())
     for name in names:
         try:
-            found.append((name, lacking(_loader(name), text)))
+            found.append((name, {c for c in letters if not _has(name, c)}))
         except UsageError:  # a font of the system that cannot be read is none
             continue
         if not found[-1][1]:
-            return found[-1]
-    return min(found, key=lambda one: len(one[1]))
+            return (name,), []
+    chosen: list[Font] = []
+    missing = letters
+    while True:
+        name, lacks = min(found, key=lambda one: len(one[1] & missing))
+        if chosen and not missing - lacks:
+            return tuple(chosen), sorted(missing)
+        chosen.append(name)
+        missing = missing & lacks
+        if not missing:
+            return tuple(chosen), []
 
 
 def _system_fonts() -> Iterator[Path]:
@@ -171,29 +213,41 @@ def _system_fonts() -> Iterator[Path]:
 
 def lacking(load: Load, text: str) -> list[str]:
     """The letters of a text that a font has no sign for."""
-    face = load(24)
+    face = load(24).fonts[0]
     box = bytes(face.getmask(_MISSING))
-    letters = sorted({c for c in text if unicodedata.category(c)[0] in "LNPS"})
-    return [c for c in letters if bytes(face.getmask(c)) == box]
+    return [c for c in sorted(set(filter(is_drawn, text))) if bytes(face.getmask(c)) == box]
 
 
-def _loader(font: Path | str) -> Callable[[int], ImageFont.FreeTypeFont]:
-    """For sizes in pixels; a name without a folder is that of a bundled font."""
+@lru_cache(maxsize=1 << 16)
+def _has(font: Font, letter: str) -> bool:
+    """Whether a font of ours or of the system has a sign for a letter."""
+    return not lacking(lambda _: _sample(font), letter)
 
-    def load(pixels: int) -> ImageFont.FreeTypeFont:
-        try:
-            if isinstance(font, Path):
-                return ImageFont.truetype(str(font), pixels)
-            with resources.as_file(resources.files("autoreel.media") / "fonts" / font) as path:
-                return ImageFont.truetype(str(path), pixels)
-        except OSError as error:
-            raise UsageError(f"font {font} cannot be read: {error}; give a .ttf or .otf file") from None
 
-    return load
+@lru_cache(maxsize=64)
+def _sample(font: Font) -> Face:
+    return Face((_opened(font, 24),))
+
+
+def _opened(font: Font, pixels: int) -> ImageFont.FreeTypeFont:
+    try:
+        if isinstance(font, Path):
+            return ImageFont.truetype(str(font), pixels)
+        with resources.as_file(resources.files("autoreel.media") / "fonts" / font) as path:
+            return ImageFont.truetype(str(path), pixels)
+    except OSError as error:
+        raise UsageError(f"font {font} cannot be read: {error}; give a .ttf or .otf file") from None
+
+
+def _together(fonts: tuple[Font, ...]) -> Load:
+    """Fonts for sizes in pixels."""
+    return lambda pixels: Face(
+        tuple(_opened(font, pixels) for font in fonts), lambda number, letter: _has(fonts[number], letter)
+    )
 
 
 def _fit(
-    text: str, load: Callable[[int], ImageFont.FreeTypeFont], asked: int, room: tuple[int, int]
+    text: str, load: Load, asked: int, room: tuple[int, int]
 ) -> tuple[int, list[str]]:
     """The largest size up to `asked` at which the text fits; a little smaller when that saves a line.
 
@@ -214,11 +268,11 @@ def _fit(
         pixels -= 1
 
 
-def _wrapped(parts: list[str], face: ImageFont.FreeTypeFont, room: int, may_break: bool) -> list[str]:
+def _wrapped(parts: list[str], face: Face, room: int, may_break: bool) -> list[str]:
     return [line for part in parts for line in _wrap(part, face, room, may_break)]
 
 
-def _wrap(text: str, face: ImageFont.FreeTypeFont, room: int, may_break: bool) -> list[str]:
+def _wrap(text: str, face: Face, room: int, may_break: bool) -> list[str]:
     """Lines no wider than `room` where the words allow it, and of about equal width."""
     pieces = _pieces(text)
     if may_break:
@@ -238,7 +292,7 @@ def _wrap(text: str, face: ImageFont.FreeTypeFont, room: int, may_break: bool) -
     return _greedy(pieces, face, high)
 
 
-def _greedy(pieces: list[str], face: ImageFont.FreeTypeFont, room: int) -> list[str]:
+def _greedy(pieces: list[str], face: Face, room: int) -> list[str]:
     lines, line = [], pieces[0]
     for piece in pieces[1:]:
         if face.getlength((line + piece).rstrip()) <= room:
@@ -259,7 +313,7 @@ def _pieces(text: str) -> list[str]:
     return pieces
 
 
-def _broken(word: str, face: ImageFont.FreeTypeFont, room: int) -> list[str]:
+def _broken(word: str, face: Face, room: int) -> list[str]:
     """The word, or what of it fits on a line each."""
     if face.getlength(word) <= room:
         return [word]
@@ -276,7 +330,7 @@ def _is_wide(c: str) -> bool:
 
 
 def _draw(
-    lines: list[str], face: ImageFont.FreeTypeFont, pixels: int, size: tuple[int, int], place: str, color: str
+    lines: list[str], face: Face, pixels: int, size: tuple[int, int], place: str, color: str
 ) -> TitleLayer:
     height, width = size
     step = round(pixels * LINE_SPACING)
@@ -289,7 +343,7 @@ def _draw(
     mask = Image.new("L", (width, height), 0)
     draw = ImageDraw.Draw(mask)
     for i, line in enumerate(lines):
-        draw.text((width / 2, top + step * (i + 0.5)), line, fill=255, font=face, anchor="mm")
+        face.draw(draw, (width / 2, top + step * (i + 0.5)), line)
     letters = mask.getbbox() or (width // 2, height // 2, width // 2 + 1, height // 2 + 1)
     spread = max(1.0, pixels * 0.12)
     # The shadow is wide and soft for the text to stand on, and tight enough to give thin strokes an edge.

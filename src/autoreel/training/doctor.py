@@ -11,9 +11,11 @@ from pathlib import Path
 
 import av
 import torch
+from PIL import features
 
 from autoreel.config import PRESETS
 from autoreel.media.jail import jail_report
+from autoreel.media.titles import UNSHAPED
 from autoreel.models.compute import choose_device, is_bfloat16_faster, matrix_dtype, usable_cores
 from autoreel.training.budget import Budget
 from autoreel.training.measure import codec_step_s, largest_preset
@@ -46,6 +48,7 @@ def examine(budget: Budget, *, measure: bool = True) -> Iterator[str]:
     yield from _places()
     yield from _jail()
     yield from _codecs()
+    yield from _letters()
     yield from _extras()
     if measure:
         yield from _speed(budget)
@@ -109,6 +112,13 @@ def _codecs() -> Iterator[str]:
         yield f"{MISSING} encoders {', '.join(missing)}; install the av package from its wheel"
     else:
         yield f"{OK} encoders {', '.join(ENCODERS)}"
+
+
+def _letters() -> Iterator[str]:
+    if features.check("raqm"):
+        yield f"{OK} titles and captions in every script that a font has"
+    else:
+        yield f"{NOTE} {UNSHAPED}; titles in them are refused until then"
 
 
 def _extras() -> Iterator[str]:
