@@ -278,6 +278,14 @@ def test_other_codecs_and_formats(tmp_path: Path, striped_run: Any, name: str, c
     assert len(_frames(result)) == 75
 
 
+def test_a_gif_of_many_frames_a_second_keeps_what_can_be_shown(tmp_path: Path) -> None:
+    values = {"canvas": {"width": 32, "height": 32, "rate": 120}, "shots": [{"verb": "card", "length_s": 0.5}]}
+    said: list[str] = []
+    result = render(Storyboard.model_validate(values), None, tmp_path / "film.gif", report=said.append)
+    assert result.num_frames == 60 and len(_frames(result)) == 20
+    assert "gif: 40 frames a second of the film's 120 are kept" in said
+
+
 @pytest.mark.parametrize(("name", "why"), [("film.mp4", "h264_nvenc"), ("film.gif", "gif is encoded on no")])
 def test_without_a_graphics_chip_it_is_said(
     tmp_path: Path, name: str, why: str, monkeypatch: pytest.MonkeyPatch

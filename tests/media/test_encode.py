@@ -153,6 +153,27 @@ def test_gif_says_what_it_is_in_comments(tmp_path: Path) -> None:
     assert len(read_clip(tmp_path / "a.gif").frames) == 5
 
 
+@pytest.mark.parametrize(("rate", "step"), [(Fraction(50), 1), (Fraction(60_000, 1001), 2), (120, 3), (240, 5)])
+def test_gif_keeps_as_many_pictures_as_are_shown(tmp_path: Path, rate: Fraction, step: int) -> None:
+    frames = np.repeat(np.arange(0, 240, 10, dtype=np.uint8), 32 * 32 * 3).reshape(24, 32, 32, 3)
+    with VideoWriter(tmp_path / "a.gif", (32, 32), rate) as writer:
+        for chunk in (frames[:1], frames[1:8], frames[8:]):
+            writer.write(chunk)
+    assert writer.num_frames == 24 and writer.written_rate == Fraction(rate) / step
+    clip = read_clip(tmp_path / "a.gif")
+    assert np.abs(clip.frames[:, 0, 0, 0].astype(int) - frames[::step, 0, 0, 0]).max() < 10
+    with Image.open(tmp_path / "a.gif") as image:
+        for frame in range(len(clip.frames)):
+            image.seek(frame)
+            assert image.info["duration"] >= 20
+
+
+def test_gif_has_no_other_encoder(tmp_path: Path) -> None:
+    for codec, endings in (("h264", ".mp4, .m4v, .mov, .mkv"), ("vp9", ".webm")):
+        with pytest.raises(UsageError, match=rf"a \.gif has an encoding of its own, not {codec}; choose .*\{endings}"):
+            VideoWriter(tmp_path / "a.gif", (32, 32), 10, codec=codec)  # type: ignore[arg-type]
+
+
 def test_gif_of_many_colours_keeps_them(tmp_path: Path) -> None:
     frames = ramp(20)
     back = read_clip(write(tmp_path / "a.gif", frames, 10)).frames

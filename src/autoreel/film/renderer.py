@@ -142,6 +142,8 @@ def render(
     planar, without_chip = trial.takes_planar, trial.without_chip()
     if without_chip is not None and report is not None:
         report(f"hardware: {without_chip}; the processor does it")
+    if trial.written_rate != canvas.rate and report is not None:
+        report(f"gif: {float(trial.written_rate):g} frames a second of the film's {float(canvas.rate):g} are kept")
     composer = Composer(board, layout, run, cache, run_hash, first, last, planar=planar)
     wanted = composer.wanted()
     part, record = range(first, last), beside(out, ".json")

@@ -2,7 +2,7 @@
 
 .mp4 .mov .mkv   H.264 and AAC, plays everywhere; H.265, AV1 and ProRes as `encoders.py` says
 .webm            VP9 or AV1, and Opus
-.gif             a palette made for the whole clip
+.gif             a palette made for the whole clip; at most 50 pictures a second
 frames/          PNG files 00000.png, 00001.png and so on; or a pattern such as frames/%05d.png
 """
 
@@ -25,7 +25,7 @@ from autoreel.errors import UsageError
 from autoreel.media.captions import Caption
 from autoreel.media.containers import ContainerSink
 from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, PIXEL_FORMAT, Codec, Quality, encoder_for, factor_of
-from autoreel.media.stills import GifSink, PngSink
+from autoreel.media.stills import GifSink, PngSink, gif_step
 from autoreel.media.tracks import SoundStream
 from autoreel.media.yuv420 import Planar, to_rgb
 from autoreel.runs import atomic_path, scratch_path
@@ -111,6 +111,11 @@ class VideoWriter:
         """Whether planar pictures lose nothing here: the codec halves the colour anyway."""
         known = CODECS.get(self._codec)
         return known is not None and known.software.pixel_format == PIXEL_FORMAT and not any(s % 2 for s in self.size)
+
+    @property
+    def written_rate(self) -> Fraction:
+        """Pictures per second that the file shows: of a GIF at most 50, every second or third of what it is given."""
+        return self.rate / gif_step(self.rate) if self._codec == "gif" else self.rate
 
     def without_chip(self) -> str | None:
         """Why it is not encoded on a graphics chip though that was asked for; None where it is, or was not asked."""
@@ -218,7 +223,10 @@ def _png_pattern(path: str | Path) -> Path | None:
 
 def _codec_for(path: Path, codec: str) -> str:
     suffix = path.suffix.lower()
-    if suffix == ".gif" and codec == "auto":
+    if suffix == ".gif":
+        if codec != "auto":
+            holds = ", ".join(end for end, codecs in CONTAINER_SUFFIXES.items() if codec in codecs)
+            raise UsageError(f"{path}: a .gif has an encoding of its own, not {codec}; choose {holds}, or no encoder")
         return "gif"
     allowed = CONTAINER_SUFFIXES.get(suffix)
     if allowed is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,7 +20,13 @@ from PIL.PngImagePlugin import PngInfo
 from autoreel.clip import Frames
 from autoreel.errors import translate_os_error
 
+MAX_GIF_RATE_HZ = 50  # browsers show a picture of less than two hundredths of a second for ten
 _GIF_TRAILER = b"\x3b"
+
+
+def gif_step(rate: Fraction) -> int:
+    """One of how many pictures a GIF shows: all up to 50 a second, of more every second, third and so on."""
+    return math.ceil(rate / MAX_GIF_RATE_HZ)
 
 
 class PngSink:
@@ -60,7 +67,8 @@ class GifSink:
         part: the file that is written.
         final: its later name, for messages.
         size: (height, width).
-        rate: pictures per second; GIF counts in hundredths of a second, each picture's time is rounded to them.
+        rate: pictures per second; of more than 50 `gif_step` tells which are kept. GIF counts in hundredths of a
+            second, each picture's time is rounded to them.
         metadata: written as comments.
     """
 
@@ -68,7 +76,9 @@ class GifSink:
         self, part: Path, final: Path, size: tuple[int, int], rate: Fraction, metadata: Mapping[str, str]
     ) -> None:
         self._metadata = dict(metadata)
-        self._part, self._final, self._size, self._rate = part, final, size, rate
+        self._part, self._final, self._size = part, final, size
+        self._step, self._num_given = gif_step(rate), 0
+        self._rate = rate / self._step
         self._waiting = tempfile.TemporaryFile(dir=part.parent)  # noqa: SIM115 - closed by finish and abandon
         self._num_frames = 0
         self._palette = av.filter.Graph()
@@ -87,11 +97,12 @@ class GifSink:
 
     def write(self, frames: Frames) -> None:
         """Count colours and put the pictures aside."""
-        for picture in frames:
+        for picture in frames[-self._num_given % self._step :: self._step]:
             picture = np.ascontiguousarray(picture)
             self._palette.vpush(self._frame(picture, self._num_frames))
             self._waiting.write(picture.tobytes())
             self._num_frames += 1
+        self._num_given += len(frames)
 
     def _frame(self, picture: Any, index: int) -> Any:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
