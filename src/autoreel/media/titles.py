@@ -148,17 +148,17 @@ def check_shaping(text: str) -> None:
     Raises:
         UsageError: the text has such letters, and the library for them is not on this machine.
     """
-    if needs_shaping(text) and not features.check("raqm"):
-        raise UsageError(f"{text.strip().splitlines()[0][:40]!r} cannot be set: {UNSHAPED}")
+    letters = [c for c in sorted(set(unicodedata.normalize("NFC", text))) if _needs_shaping(c)]
+    if letters and not features.check("raqm"):
+        raise UsageError(f"{' '.join(letters[:8])} cannot be set: {UNSHAPED}")
 
 
-def needs_shaping(text: str) -> bool:
-    """Whether one sign a letter, from left to right, is not what a text looks like."""
-    return any(
+def _needs_shaping(c: str) -> bool:
+    """Whether a text with this letter is not one sign a letter, from left to right."""
+    return (
         unicodedata.bidirectional(c) in ("R", "AL")
         or (unicodedata.category(c) in ("Mn", "Mc") and not "\ufe00" <= c <= "\ufe0f")  # these choose among pictures
         or "\u1800" <= c <= "\u18af"  # Mongolian, which joins and has few marks
-        for c in unicodedata.normalize("NFC", text)
     )
 
 
