@@ -15,7 +15,7 @@ import pytest
 from tests.film.conftest import StripedRun
 
 from autoreel.clip import Sound
-from autoreel.errors import UsageError
+from autoreel.errors import OutputError, UsageError
 from autoreel.film.delivery import Delivery
 from autoreel.film.document import load_storyboard, save_storyboard
 from autoreel.film.edit import Painted, export, painted
@@ -265,3 +265,14 @@ def test_clips_are_marked_as_the_film_is(
     export(tmp_path / "film.json", tmp_path / "film.otio", run=striped_run)
     export(board, tmp_path / "other.otio", run=striped_run, watermark=False)
     assert told == [marked, marked, False, False]
+
+
+def test_what_the_film_is_made_of_is_not_replaced(tmp_path: Path, board: Path, striped_run: Any) -> None:
+    folder = tmp_path / "film.media"
+    folder.mkdir()
+    song = (tmp_path / "song.mkv").rename(folder / "music.wav")
+    before = song.read_bytes()
+    board.write_text(board.read_text().replace("song.mkv", "film.media/music.wav"))
+    with pytest.raises(OutputError, match=r"music\.wav, which the film is made of, lies in it"):
+        export(board, tmp_path / "film.otio", run=striped_run)
+    assert song.read_bytes() == before and export(board, tmp_path / "other.otio", run=striped_run).is_file()

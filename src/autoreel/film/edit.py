@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoreel.errors import UsageError
+from autoreel.errors import OutputError, UsageError
 from autoreel.film import provenance
 from autoreel.film.cutlist import Edit, Media, Piece, Text, plain_text, side_by_side
 from autoreel.film.delivery import Delivery
@@ -32,6 +32,7 @@ from autoreel.film.layout import Layout, Placed, lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.otio import to_otio
 from autoreel.film.overlays import Overlays
+from autoreel.film.preflight import inputs_of
 from autoreel.film.renderer import beats_of, open_run, render
 from autoreel.film.soundtrack import CHANNELS, RATE_HZ, Stem, stems
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Shot, Storyboard, Upscale, needs_run
@@ -73,7 +74,7 @@ def export(
 
     Raises:
         UsageError: another ending.
-        ConfigError, MediaError, OutputError: as `render`.
+        ConfigError, MediaError, OutputError: as `render`; or something that the film is made of lies in the folder.
     """
     if out.suffix.lower() not in ENDINGS:
         raise UsageError(f"{out}: an edit ends in {' or '.join(ENDINGS)}")
@@ -85,6 +86,10 @@ def export(
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = open_run(Path(str(board.run)), device)
     folder = out.with_suffix(".media")
+    for path in inputs_of(board):
+        if path.resolve().is_relative_to(folder.resolve()):
+            reason = f"{path}, which the film is made of, lies in it and could be replaced"
+            raise OutputError(f"cannot write {folder}: {reason}; choose another name for the edit, or move that file")
     folder.mkdir(parents=True, exist_ok=True)
     delivery = Delivery(quality="best", shots_of=storyboard.with_suffix(".mp4"), upscale=upscale)
 
