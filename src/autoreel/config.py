@@ -131,8 +131,8 @@ class PriorConfig(Strict):
     window: Annotated[int, Field(ge=2, le=128)] = 9  # latent frames the network sees at once
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
-    clean_context_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    clean_context_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
+    reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15  # of their windows: the end is known
     own_context_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the training, its end: context is its own
     context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     guidance: Annotated[float, Field(ge=0, le=20)] = 1.5
@@ -157,7 +157,7 @@ class TrainingConfig(Strict):
     codec_frames: Annotated[int, Field(ge=1)] = 17
     codec_rate: Annotated[float, Field(gt=0)] = 4e-3
     discriminator_rate: Annotated[float, Field(gt=0)] = 1e-3
-    prior_batch: Annotated[int, Field(ge=1)] = 16
+    prior_batch: Annotated[int, Field(ge=1)] = 8
     prior_rate: Annotated[float, Field(gt=0)] = 2e-3
     refine_rate: Annotated[float, Field(gt=0)] = 3e-3
     refine_anchor: Annotated[float, Field(ge=0)] = 1.0  # weight of reading footage as before
@@ -253,6 +253,7 @@ PRESETS: dict[str, Config] = {
             decoder_depths=(1, 2, 3, 3),
         ),
         prior=PriorConfig(width=512, depth=12, heads=8, patch=1),
+        training=TrainingConfig(prior_batch=16),
     ),
 }
 

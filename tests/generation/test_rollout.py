@@ -42,8 +42,18 @@ def test_context_is_the_latest_frames_and_the_first() -> None:
 def test_known_frames_come_first_a_known_future_among_them() -> None:
     known = [True, True, False, False, False, True, True, True]
     assert context_of(3, known, 8) == [0, 1, 5, 6, 2]
-    assert context_of(3, known, 3) == [5, 2]
-    assert 5 not in context_of(2, known, 3)  # out of reach
+    assert context_of(4, known, 3) == [5, 3]
+    assert context_of(3, known, 3) == [0, 2], "the future is further than any that was learned from"
+
+
+def test_what_is_seen_lies_as_near_together_as_in_training() -> None:
+    for gap in range(1, 16):
+        known = [True] * 12 + [False] * gap + [True] * 6
+        for frame in range(12, 12 + gap):
+            context = context_of(frame, known, 9)
+            later = [i for i in (*context, frame) if i]
+            assert max(later) - min(later) <= 7 and 0 in context and frame - 1 in context
+            assert (12 + gap in context) == (12 + gap - frame <= 6)
 
 
 def test_the_window_grows_and_falls_back() -> None:

@@ -113,9 +113,11 @@ def context_of(frame: int, known: Sequence[bool], window: int, left_out: int = 0
         left_out: frames that are missing after frame 0 (see `Timeline`); the window falls back as if they were there.
 
     Returns:
-        Known frames first (a known future among them), then made ones, each by time.
+        Known frames first (a known future among them), then made ones, each by time. Frame 0 aside, all of them and the
+        one to make lie as near to each other as in the windows that are learned from.
     """
-    reach = range(frame + 1, min(frame + window, len(known)))
+    span = window - 2  # from the first to the last of a window's frames, frame 0 aside
+    reach = range(frame + 1, min(frame + max(2, span), len(known)))
     future = [i for i in reach if known[i]][: min(FUTURE_SEEN, window - 2)]
     room = window - 1 - len(future)
     too_many = frame + left_out - room
@@ -124,6 +126,8 @@ def context_of(frame: int, known: Sequence[bool], window: int, left_out: int = 0
         fall = room - room // 2
         latest = range(1 - (-too_many // fall) * fall - left_out, frame)
         past = [0, *latest] if room > 1 else [frame - 1]  # where there is room for one only, it is the latest
+    if future:
+        past = [i for i in past if i in (0, frame - 1) or i >= future[-1] - span]
     seen = past + future
     return [i for i in seen if known[i]] + [i for i in seen if not known[i]]
 

@@ -99,6 +99,7 @@ class Prior(nn.Module):
         label: Tensor,
         cache: PriorCache | None = None,
         keep: bool = False,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Velocity n - x of every frame.
 
@@ -109,6 +110,7 @@ class Prior(nn.Module):
             label: int64 (B,); -1 is no label.
             cache: the frames that come before these in the sequence; None when there are none.
             keep: also remember these frames in the cache.
+            bias: which token sees which (`clean_context_bias`); None is each frame's own and those before it.
 
         Returns:
             (B, C, T, h, w).
@@ -121,7 +123,8 @@ class Prior(nn.Module):
         condition = F.silu(condition)
         turns = self._turns(time).to(x.dtype)
         past = cache.num_tokens if cache is not None else 0
-        bias = _causal_bias(frames, self.num_tokens, past, latents.device)
+        if bias is None:
+            bias = _causal_bias(frames, self.num_tokens, past, latents.device)
         modulation = self.modulation(condition)
         for index, block in enumerate(self.blocks):
             entry = cache.entries[index] if cache is not None and past else None
@@ -131,6 +134,17 @@ class Prior(nn.Module):
         shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, -1)
         x = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
         return self._join(self.velocity(x).reshape(batch, frames, self.num_tokens, -1)).to(latents.dtype)
+
+    def clean_context_bias(self, frames: int) -> Tensor:
+        """What sees what in a sequence of `frames - 1` clean frames and then `frames` noisy ones, for `forward`.
+
+        A clean frame sees the clean ones up to itself, a noisy one the clean ones before it and itself:
+
+            noisy 0 sees                     itself     so every frame of a window is learned as a rollout makes it,
+            noisy 1 sees  clean 0        and itself     all of them in one pass (FAR, Gu et al. 2025)
+            noisy 2 sees  clean 0 and 1  and itself
+        """
+        return _clean_context_bias(frames, self.num_tokens, self.place.device)
 
     def matrices(self) -> list[nn.Parameter]:
         """The weight matrices inside the blocks (an optimizer for matrices may treat them apart)."""
@@ -246,3 +260,14 @@ def _causal_bias(frames: int, tokens: int, past: int, device: torch.device) -> T
     bias = torch.zeros(frames * tokens, past + frames * tokens, device=device)
     bias[:, past:].masked_fill_(unseen, -1e4)
     return bias
+
+
+@lru_cache(maxsize=16)
+def _clean_context_bias(frames: int, tokens: int, device: torch.device) -> Tensor:
+    """(tokens, tokens) of 2 * frames - 1 frames."""
+    place = torch.cat([torch.arange(frames - 1, device=device), torch.arange(frames, device=device)])
+    noisy = torch.arange(2 * frames - 1, device=device) >= frames - 1
+    earlier = place[:, None] > place[None, :]
+    itself = (place[:, None] == place[None, :]) & (noisy[:, None] == noisy[None, :])
+    seen = (earlier & ~noisy[None, :] | itself).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+    return torch.zeros(seen.shape, device=device).masked_fill_(~seen, -1e4)

@@ -28,17 +28,16 @@ MAX_ERROR_SCALE = 1.5  # faults are shown up to this many times as large: in a r
 
 @torch.no_grad()
 def own_context(
-    prior: Prior, latents: Tensor, times: Tensor, labels: Tensor, context: Tensor, generator: torch.Generator,
+    prior: Prior, latents: Tensor, times: Tensor, labels: Tensor, generator: torch.Generator,
     *, guidance: float, guided_above: float,
 ) -> Tensor:  # fmt: skip
-    """Windows whose context is painted by the network itself.
+    """Windows painted by the network itself, for later frames to be seen behind.
 
     Args:
         prior: the averaged network.
         latents: normalised, (B, C, T, h, w), in the order of the sequence, on the network's device.
         times: (B, T).
         labels: int64 (B,).
-        context: bool (B, T), which frames are only seen; the others stay as they are.
         generator: of the step, on the CPU.
         guidance: of sampling.
         guided_above: levels above which there is guidance.
@@ -46,7 +45,7 @@ def own_context(
     Returns:
         Latents of the same shape.
     """
-    batch, frames = context.shape
+    batch, frames = times.shape
     start = MIN_LEVEL + (MAX_LEVEL - MIN_LEVEL) * torch.rand(batch, 1, generator=generator)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     amount = MAX_ERROR_SCALE * torch.rand(batch, 1, generator=generator)
@@ -62,5 +61,5 @@ def own_context(
             free = prior(x, level.to(latents), times, torch.full_like(labels, NO_LABEL)).float()
             velocity = torch.where(everywhere(level > guided_above) > 0, free + guidance * (velocity - free), velocity)
         x = x + everywhere(start * (there - here)) * velocity
-    touched = context.to(times.device) & (times > 0)
-    return torch.where(touched[:, None, :, None, None], latents + everywhere(amount) * (x - latents), latents)
+    later = (times > 0)[:, None, :, None, None]
+    return torch.where(later, latents + everywhere(amount) * (x - latents), latents)

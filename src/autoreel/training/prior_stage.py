@@ -1,14 +1,18 @@
 """The prior's stage: one flow-matching update on cached latents.
 
-What a window looks like (each kind has its share in the config), by noise levels in the order of the sequence:
+Two kinds of steps, by noise levels in the order of the sequence; their shares are in the config:
 
-    independent      .3 .8 .1 .6 .9 .4    every frame its own level (Diffusion Forcing, Chen et al. 2024)
-    equal            .6 .6 .6 .6 .6 .6    else the network copies a near-clean neighbour on still footage
-    clean context     0  0  0 .7 .2 .9    lightly noised, as in a rollout
-    known future      0  0 [8: 0] .7 .2   the end of the window moved forward in the sequence
+    behind clean context    seen     0  0  0  0  0       lightly noised copies, as in a rollout
+                            learned  .3 .8 .1 .6 .9 .4   each sees the copies before it and itself
+    alone                   learned  .3 .8 .1 .6 .9 .4   each sees the noisy ones before it
+                            or       .6 .6 .6 .6 .6 .6   of equal level
 
-In the last `own_context_share` of the training half of the windows have clean context, and it is what the network makes
-of footage (training/own_context.py).
+The first is what sampling meets, for every frame of a window in one pass. Every frame has its own level (Diffusion
+Forcing, Chen et al. 2024); equal levels because else the network copies a near-clean neighbour on still footage. In a
+share of the windows the end is moved forward in the sequence: a known future, which is only seen.
+
+In the last `own_context_share` of the training at least half of the steps are of the first kind, and the copies are
+what the network makes of footage (training/own_context.py).
 """
 
 from __future__ import annotations
@@ -58,7 +62,8 @@ VALIDATION_WINDOWS = 32
 VALIDATION_LEVELS = (0.3, 0.6, 0.9)
 PREVIEW_LABELS = 8
 STYLE_COLUMNS = 8
-OWN_CONTEXT_WINDOWS = 0.5  # of the windows in the part of the training that shows the network what it makes
+OWN_CONTEXT_STEPS = 0.5  # of those in the part of the training that shows the network what it makes, at least
+UNIFORM_LEVELS = 0.1  # of the levels, evenly from 0 to 1, a third of them 1: sampling begins there, others never come
 
 
 class PriorStage:
@@ -156,16 +161,20 @@ class PriorStage:
         latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
         labels = torch.where(torch.rand(len(labels), generator=generator) < config.label_dropout, NO_LABEL, labels)
         own = progress > 1 - config.own_context_share
-        share = max(config.clean_context_share, OWN_CONTEXT_WINDOWS) if own else config.clean_context_share
-        kinds = config.model_copy(update={"clean_context_share": share})
-        levels, order, counted = draw_levels(generator, len(labels), kinds, self.shift)
-        latents, times = reorder(latents, times, order)
+        share = max(config.clean_context_share, OWN_CONTEXT_STEPS) if own else config.clean_context_share
+        is_behind = float(torch.rand((), generator=generator)) < share
+        levels = draw_levels(generator, len(labels), config, self.shift)
+        counted, context = torch.ones_like(levels), None
+        if is_behind:
+            order, counted = draw_order(generator, len(labels), config)
+            latents, times = reorder(latents, times, order)
+            seen = latents
+            if own:
+                seen = self._own_context(latents, times, labels, generator)
+            context = draw_context(generator, seen, config)
         noise = torch.randn(latents.shape, generator=generator)
-        latents, levels, times, labels, noise, counted = (
-            x.to(self.device) for x in (latents, levels, times, labels, noise, counted)
-        )  # fmt: skip
-        seen = self._own_context(latents, times, labels, ~counted, generator) if own else latents
-        error = self._errors(self.prior, seen, levels, times, labels, noise, latents)
+        error = self._errors(self.prior, latents, levels, times, labels, noise, context)
+        counted = counted.to(self.device)
         loss = (error * counted).sum() / counted.sum()
         value, norm = descend(
             loss, "the prior", self.prior.parameters(), self._optimizers.values(), MAX_GRADIENT_NORM
@@ -213,28 +222,33 @@ class PriorStage:
         return Export(tensors, {"stage": self.name})
 
     def _own_context(
-        self, latents: Tensor, times: Tensor, labels: Tensor, context: Tensor, generator: torch.Generator
+        self, latents: Tensor, times: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:  # fmt: skip
         config = self.config.prior
+        latents, times, labels = (x.to(self.device) for x in (latents, times, labels))
         with autocast(self.device, self.dtype):
             return own_context(
-                self.averaged, latents, times, labels, context, generator,
+                self.averaged, latents, times, labels, generator,
                 guidance=config.guidance, guided_above=Sampling.guided_above,
-            )  # fmt: skip
+            ).cpu()  # fmt: skip
 
     def _errors(
         self, prior: Prior, latents: Tensor, levels: Tensor, times: Tensor, labels: Tensor, noise: Tensor,
-        wanted: Tensor | None = None,
+        context: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
-        """Mean squared error of the velocity, (B, T); `wanted` are the latents to be found where others are seen."""
+        """Mean squared error of the velocity, (B, T); behind frames as they are seen, and their levels, if given."""
         latents, levels, times, labels, noise = (
             x.to(self.device) for x in (latents, levels, times, labels, noise)
         )  # fmt: skip
-        t = levels[:, None, :, None, None]
+        t, frames = levels[:, None, :, None, None], latents.shape[2]
+        x, bias = (1 - t) * latents + t * noise, None
+        if context is not None:
+            seen, seen_levels = (part.to(self.device)[:, :, : frames - 1] for part in context)
+            x, bias = torch.cat([seen, x], 2), prior.clean_context_bias(frames)
+            levels, times = torch.cat([seen_levels[:, 0], levels], 1), torch.cat([times[:, :-1], times], 1)
         with autocast(self.device, self.dtype):
-            velocity = prior((1 - t) * latents + t * noise, levels, times, labels)
-        wanted = latents if wanted is None else wanted
-        error: Tensor = (velocity.float() - (noise - wanted)).square().mean((1, 3, 4))
+            velocity = prior(x, levels, times, labels, bias=bias)[:, :, -frames:]
+        error: Tensor = (velocity.float() - (noise - latents)).square().mean((1, 3, 4))
         return error
 
 
@@ -274,37 +288,59 @@ def styles_of(run: RunFolder, train: LatentWindows, codec: VideoCodec) -> Styles
     return styles
 
 
-def draw_levels(
-    generator: torch.Generator, batch: int, config: PriorConfig, shift: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise levels of the frames of training windows, in the order of the sequence.
+def draw_levels(generator: torch.Generator, batch: int, config: PriorConfig, shift: float) -> Tensor:
+    """Noise levels of the frames of training windows, (B, T), most of them logit-normal.
 
     Args:
         generator: of the step.
         batch: windows.
-        config: window and the shares of each kind.
+        config: the window, and the share of those whose frames have one level.
         shift: of levels, for the size of a latent frame.
+    """
+    shape = (batch, config.window)
+    level = shift_levels(torch.sigmoid(torch.randn(shape, generator=generator)), shift)
+    even = (1.5 * torch.rand(shape, generator=generator)).clamp(max=1.0)
+    level = torch.where(torch.rand(shape, generator=generator) < UNIFORM_LEVELS, even, level)
+    return torch.where(torch.rand(batch, 1, generator=generator) < config.equal_level_share, level[:, :1], level)
+
+
+def draw_order(generator: torch.Generator, batch: int, config: PriorConfig) -> tuple[Tensor, Tensor]:
+    """Which frame of the window stands at each place of the sequence, and which places are learned.
+
+    Args:
+        generator: of the step.
+        batch: windows.
+        config: the window, and the share of those whose end is known.
 
     Returns:
-        levels (B, T); order (B, T), which frame of the window stands at each place of the sequence; and counted (B, T),
-        whether the frame is part of the loss (context is not: how little noise it has cannot be told apart).
+        order, int64 (B, T), and counted, float (B, T): 0 for a known end.
     """
     frames = config.window
     place = torch.arange(frames)
-    kind = torch.rand(batch, 1, generator=generator)
-    level = shift_levels(torch.sigmoid(torch.randn(batch, frames, generator=generator)), shift)
-    level = torch.where(kind < config.equal_level_share, level[:, :1], level)
-    low = 2 * config.context_noise * torch.rand(batch, frames, generator=generator)
-    num_clean = torch.randint(1, frames, (batch, 1), generator=generator)
     future = torch.randint(1, 3, (batch, 1), generator=generator).clamp(max=frames - 1)
     past = (torch.rand(batch, 1, generator=generator) * (frames - future)).long()  # at least one frame is made
-    clean = kind >= 1 - config.clean_context_share
-    moved = ~clean & (kind >= 1 - config.clean_context_share - config.reorder_share)
-    context = clean & (place < num_clean) | moved & (place < past + future)
+    moved = torch.rand(batch, 1, generator=generator) < config.reorder_share
     # past, then the last `future` frames, then what is between them
     later = torch.where(place < past + future, place - past + frames - future, place - future)
     order = torch.where(place < past, place, later)
-    return torch.where(context, low, level), torch.where(moved, order, place), ~context
+    known = moved & (place >= past) & (place < past + future)
+    return torch.where(moved, order, place), 1.0 - known.float()
+
+
+def draw_context(generator: torch.Generator, latents: Tensor, config: PriorConfig) -> tuple[Tensor, Tensor]:
+    """Frames as they are seen by those that come after them: noised a little.
+
+    Args:
+        generator: of the step.
+        latents: (B, C, T, h, w).
+        config: how much.
+
+    Returns:
+        Latents of the same shape, and their levels (B, 1, T), from none to twice that of sampling.
+    """
+    level = 2 * config.context_noise * torch.rand(len(latents), 1, latents.shape[2], generator=generator)
+    t = level[..., None, None]
+    return (1 - t) * latents + t * torch.randn(latents.shape, generator=generator), level
 
 
 def reorder(latents: Tensor, times: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
