@@ -9,7 +9,7 @@ from torch import Tensor
 from autoreel.config import PriorConfig
 from autoreel.generation import timeline as rows
 from autoreel.generation.rollout import Sampling, context_of, roll_out, window_times
-from autoreel.generation.timeline import Timeline
+from autoreel.generation.timeline import NO_LABEL, Timeline
 from autoreel.models.prior import FAR, Prior, PriorCache
 
 SHAPE = (2, 4, 4)
@@ -181,6 +181,22 @@ def test_the_label_is_exaggerated_only_where_it_decides(prior: Prior) -> None:
     assert not torch.equal(everywhere, above) and not torch.equal(above, nowhere)
     plain = fill(prior, row, sampling=Sampling(steps=4, guidance=1.0))
     torch.testing.assert_close(nowhere, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_no_guidance_is_no_label(prior: Prior) -> None:
+    blank = rows.generate(6, SHAPE)
+    asked = fill(prior, blank.of(1, 5), sampling=Sampling(steps=4, guidance=0.0))
+    assert torch.equal(asked, fill(prior, blank.of(NO_LABEL, 5), sampling=Sampling(steps=4, guidance=1.0)))
+
+
+def test_a_weakened_label_is_weak_at_every_level(prior: Prior) -> None:
+    row = rows.generate(6, SHAPE).of(1, 5)
+    half, everywhere = (
+        fill(prior, row, sampling=Sampling(steps=4, guidance=0.5, guided_above=level)) for level in (0.5, 0.0)
+    )
+    assert torch.equal(half, everywhere)
+    least = fill(prior, row, sampling=Sampling(steps=4, guidance=1e-7))
+    torch.testing.assert_close(least, fill(prior, row, sampling=Sampling(steps=4, guidance=0.0)), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_do_not_match_are_refused(prior: Prior) -> None:

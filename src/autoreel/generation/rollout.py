@@ -58,10 +58,12 @@ class Sampling:
 
     Args:
         steps: of the solver, for each latent frame.
-        guidance: 1 follows the label as trained, above exaggerates it, 0 ignores it (Ho & Salimans 2022).
+        guidance: 1 follows the label as trained, above exaggerates it, below weakens it, 0 ignores it (Ho & Salimans
+            2022).
         context_noise: level to which frames already there are noised before they are seen.
         guided_above: the label is exaggerated at levels above this one only (Kynkaanniemi et al. 2024): what is left to
-            decide below follows from the picture itself, and the answer without the label need not be worked out.
+            decide below follows from the picture itself, and the answer without the label need not be worked out. A
+            label that is weakened is so at every level.
         solver: of the flow's equation.
         dtype: number format of the matrix products.
     """
@@ -161,7 +163,8 @@ class _Roll:
         self.level, self.known = first.level.tolist(), first.known
         if first.left_out and not all(self.known[: prior.config.window - 1]):
             raise ValueError(f"frames can be left out only behind the {prior.config.window - 1} latest known ones")
-        labels = torch.tensor([t.label for t in timelines], device=self.device)
+        asked = [t.label if sampling.guidance else NO_LABEL for t in timelines]
+        labels = torch.tensor(asked, device=self.device)
         self.guided = sampling.guidance != 1 and bool((labels != NO_LABEL).any())
         # The cache holds the context twice when there is guidance: seen with the label, then without.
         self.labels = torch.cat([labels, torch.full_like(labels, NO_LABEL)]) if self.guided else labels
@@ -217,7 +220,8 @@ class _Roll:
 
     def _velocity(self, x: Tensor, level: float, time: int) -> Tensor:
         at = torch.tensor([level])
-        if not self.guided or level <= self.sampling.guided_above:
+        label_will_do = self.sampling.guidance > 1 and level <= self.sampling.guided_above
+        if not self.guided or label_will_do:
             return self._run(x, at, [time], self.labels[: len(x)])
         labelled, free = self._run(torch.cat([x, x]), at, [time], self.labels).chunk(2)
         return free + self.sampling.guidance * (labelled - free)
