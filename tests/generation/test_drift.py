@@ -13,7 +13,7 @@ from autoreel.clip import Frames
 from autoreel.config import Config
 from autoreel.data.store import FootageStore
 from autoreel.errors import RunError
-from autoreel.generation.drift import QUANTITIES, Meter, drift_of, look_of, read_look, write_drift, write_look
+from autoreel.generation.drift import QUANTITIES, Meter, drift_of, look_of, read_look, slope_of, write_drift, write_look
 from autoreel.runs import RunFolder
 
 RATE = Fraction(10)
@@ -77,6 +77,35 @@ def test_what_stays_as_it_is_does_not_drift_and_what_fades_does() -> None:
     assert "drift" in drift.line() and "brightness 90 %" in drift.line()
     assert drift_of(meter.seconds()[:5], look).slope is None, "too short to tell"
     assert drift_of(meter.seconds(), None).level is None
+
+
+def test_a_slope_is_told_from_chance() -> None:
+    look = look_of(STORE)
+    random = np.random.default_rng(0)
+    still = np.array([look.mean[name] for name in QUANTITIES]) + random.normal(0, 1, (60, 5))
+    by_chance = drift_of(still, look)
+    assert by_chance.line().endswith("; drift not distinguishable from 0")
+    fading = still.copy()
+    fading[:, 0] -= np.arange(60) / 6
+    drift = drift_of(fading, look)
+    assert drift.slope is not None and drift.slope_error is not None
+    assert -drift.slope["brightness"] > 10 * drift.slope_error["brightness"]
+    assert "spread: brightness -" in drift.line() and "+/-" in drift.line()
+    assert drift.line().endswith("; the others not distinguishable from 0")
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.7])
+def test_the_error_of_a_slope_is_how_far_slopes_of_chance_lie_from_0(alike: float) -> None:
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(300):
+        noise = random.normal(size=240)
+        for i in range(1, len(noise)):
+            noise[i] += alike * noise[i - 1]
+        found.append(slope_of(noise))
+    slopes, errors = np.array(found).T
+    assert errors.mean() == pytest.approx(slopes.std(), rel=0.2)
+    assert slope_of(np.arange(30) / 6.0) == pytest.approx((10, 0), abs=1e-6)
 
 
 def test_the_look_is_kept_in_the_run_folder(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ FORMAT = 1
 MAX_LOOK_BYTES = 1 << 20
 MOST_SECONDS = 64  # of footage that are looked at
 LEAST_FOR_A_SLOPE_S = 10
+CERTAIN = 2.6  # standard errors from 0, below which a slope may be chance: one of five passes it in one clip of twenty
+MOST_CORRELATION = 0.95  # of a second with the next, that errors are widened for
 LEAST_SPREAD = 0.01  # of the mean: footage in which nothing changes would make any slope look endless
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
 
@@ -105,12 +107,14 @@ class Drift:
         level: mean of each quantity over the clip, as a share of the footage's mean; None without that.
         slope: of each quantity over the clip, in one minute, as a share of the footage's spread; None without that, and
             for clips of less than LEAST_FOR_A_SLOPE_S seconds.
+        slope_error: standard error of each slope, in the same unit: how far chance alone carries it.
         per_second: the quantities themselves.
     """
 
     seconds: int
     level: dict[str, float] | None
     slope: dict[str, float] | None
+    slope_error: dict[str, float] | None
     per_second: dict[str, list[float]]
 
     def line(self) -> str:
@@ -118,11 +122,15 @@ class Drift:
         if self.level is None:
             return "beside the footage: not known, this run was trained before it was measured"
         said = "beside the footage: " + ", ".join(f"{name} {100 * self.level[name]:.0f} %" for name in QUANTITIES)
-        if self.slope is not None:
-            said += "; drift a minute, of its spread: " + ", ".join(
-                f"{name} {100 * self.slope[name]:+.0f} %" for name in QUANTITIES
-            )
-        return said
+        if self.slope is None or self.slope_error is None:
+            return said
+        slope, error = self.slope, self.slope_error
+        certain = [name for name in QUANTITIES if abs(slope[name]) > CERTAIN * error[name]]
+        if not certain:
+            return f"{said}; drift not distinguishable from 0"
+        told = ", ".join(f"{name} {100 * slope[name]:+.0f} +/- {100 * error[name]:.0f} %" for name in certain)
+        others = "; the others not distinguishable from 0" if len(certain) < len(QUANTITIES) else ""
+        return f"{said}; drift a minute, of its spread: {told}{others}"
 
 
 def drift_of(seconds: Floats, reference: Look | None) -> Drift:
@@ -133,17 +141,36 @@ def drift_of(seconds: Floats, reference: Look | None) -> Drift:
         reference: of the footage; None when it is not known.
     """
     columns = dict(zip(QUANTITIES, seconds.T, strict=True))
-    level = slope = None
+    level = slope = error = None
     if reference is not None:
         level = {name: float(c.mean()) / max(1e-6, reference.mean[name]) for name, c in columns.items()}
         if len(seconds) >= LEAST_FOR_A_SLOPE_S:
-            minutes = np.arange(len(seconds)) / 60
-            slope = {
-                name: float(np.polyfit(minutes, c, 1)[0])
-                / max(1e-6, LEAST_SPREAD * reference.mean[name], reference.spread[name])
-                for name, c in columns.items()
-            }
-    return Drift(len(seconds), level, slope, {name: [round(float(v), 3) for v in c] for name, c in columns.items()})
+            slope, error = {}, {}
+            for name, c in columns.items():
+                unit = max(1e-6, LEAST_SPREAD * reference.mean[name], reference.spread[name])
+                slope[name], error[name] = (value / unit for value in slope_of(c))
+    rounded = {name: [round(float(v), 3) for v in c] for name, c in columns.items()}
+    return Drift(len(seconds), level, slope, error, rounded)
+
+
+def slope_of(values: Floats) -> tuple[float, float]:
+    """The slope of a line through values, one a second, per minute, and its standard error.
+
+    Seconds that follow each other are alike, so that fewer of them count: the error of least squares is widened by
+    sqrt((1 + r) / (1 - r)), r the correlation of what the line leaves over with itself a second later
+    (Bence 1995).
+
+    Args:
+        values: (S,), S at least 3.
+    """
+    minutes = np.arange(len(values)) / 60
+    minutes = minutes - minutes.mean()
+    slope = float(minutes @ values / (minutes @ minutes))
+    left = values - values.mean() - slope * minutes
+    squares = float(left @ left)
+    alike = min(max(float(left[:-1] @ left[1:]) / max(squares, 1e-12), 0.0), MOST_CORRELATION)
+    error = np.sqrt(squares / (len(values) - 2) / (minutes @ minutes) * (1 + alike) / (1 - alike))
+    return slope, float(error)
 
 
 def look_of(store: FootageStore) -> Look:
