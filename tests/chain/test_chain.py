@@ -10,6 +10,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from autoreel.data.sample import render_sample_footage, write_sample_music
 from autoreel.data.store import FootageStore
 from autoreel.errors import RunError
 from autoreel.film.batches import Wanted, make_shots
+from autoreel.generation.run import Options, Run
+from autoreel.generation.verbs import Maker
 from autoreel.media.decode import decode, first_frame, read_clip, read_sound
 from autoreel.media.probe import probe
 
@@ -218,6 +221,7 @@ def test_every_verb_of_two_ends_makes_its_takes(run: Path, place: Path, capfd: p
     clip, picture = place / "footage" / "romance" / "romance-0.mp4", place / "verbs" / "%02d.png"
     assert main(["slow", str(run), str(clip), "--factor", "1.5", "-o", str(picture)]) == 0
     assert len(list(picture.parent.glob("*.png"))) == 1 + int(29 * 1.5)
+    assert json.loads((place / "verbs.drift.json").read_text())["made"]["factor"] == "1.5"
     still, out = str(sorted(picture.parent.glob("*.png"))[0]), str(place / "verb.mp4")
     short = ["--length", "0.32s", "-o", out]
     for arguments, expected in (
@@ -233,7 +237,32 @@ def test_every_verb_of_two_ends_makes_its_takes(run: Path, place: Path, capfd: p
         assert [len(read_clip(path).frames) for path in paths] == [expected] * (1 if arguments[0] == "morph" else 2)
     assert (kept := json.loads((place / "verb-1.drift.json").read_text()))["made"]["seed"] == 5
     assert kept["level"] is not None and kept["made"]["verb"] == "vary"
+    assert json.loads((place / "verb.drift.json").read_text())["made"]["verb"] == "morph"
     assert main(["generate", str(run), "--sampler", "gaussian", *short]) == 0
+
+
+def test_as_much_of_a_clip_is_taken_as_is_asked_for(run: Path, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    clip, out = place / "footage" / "romance" / "romance-0.mp4", place / "part.mp4"
+    for verb, more, expected in (("rebuild", [], 8), ("slow", ["--factor", "2"], 15), ("vary", [], 8)):
+        assert main([verb, str(run), str(clip), "--length", "0.32s", *more, "-o", str(out)]) == 0
+        assert len(read_clip(out).frames) == expected
+        kept = json.loads((place / "part.drift.json").read_text())
+        assert kept["made"]["verb"] == verb and kept["seconds"] == 1 and kept["level"] is not None
+        assert "part.mp4: beside the footage" in capfd.readouterr().err
+
+
+def test_the_solver_is_chosen(run: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, takes = [], Run.takes
+
+    def noted(self: Run, labels: Sequence[str | None], seeds: Sequence[int], options: Options) -> Maker:
+        asked.append(options.solver)
+        return takes(self, labels, seeds, options)
+
+    monkeypatch.setattr(Run, "takes", noted)
+    out = place / "solved.mp4"
+    assert main(["generate", str(run), "--length", "0.2s", "--solver", "heun", "-o", str(out)]) == 0
+    assert asked == ["heun"] and json.loads((place / "solved.drift.json").read_text())["made"]["solver"] == "heun"
+    assert main(["generate", str(run), "--solver", "hein", "-o", str(out)]) == 2
 
 
 def test_endings_choose_the_format(run: Path, place: Path) -> None:

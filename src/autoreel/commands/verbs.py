@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autoreel.generation.verbs import Maker
 
 Sampler = Literal["auto", "prior", "gaussian", "normal"]
+Solver = Literal["adams", "heun", "euler"]
 SIDE_BY_SIDE = 8  # takes made in one batch: more gain little and need more memory
 
 
@@ -33,8 +34,9 @@ class Making:
         label: What to show, one of the run's labels; anything when left out.
         count: How many takes: numbered files, made side by side, with the seeds that follow the first.
         seed: The same seed gives the same frames.
-        guidance: How strictly the label is followed: 1 as trained, more exaggerates.
+        guidance: How strictly the label is followed: 1 as trained, more exaggerates, 0 not at all.
         steps: Steps of the sampler for each latent frame; more is slower.
+        solver: How a step is taken: adams uses the one before; heun looks twice, and takes twice as long; euler once.
         device: Where to compute.
         watermark: Mark the pictures, invisibly; `autoreel verify` finds it.
         sign_cert: Your certificate and those that signed it (PEM): the clip gets a C2PA manifest (extra c2pa).
@@ -46,6 +48,7 @@ class Making:
     seed: int = 0
     guidance: float | None = None
     steps: int | None = None
+    solver: Solver = "adams"
     device: Device = "auto"
     watermark: bool = True
     sign_cert: SignCert = None
@@ -213,7 +216,7 @@ def vary(
 
         return verbs.vary(maker, _read(clip, opened, most=most), strength)
 
-    expected = min(_expected(clip, opened), most or _expected(clip, opened))
+    expected = _expected(clip, opened, most)
     _make(run, opened, out, making, "vary", expected, make, clip=clip, strength=strength)
 
 
@@ -238,12 +241,12 @@ def morph(
     num_frames = _num_frames(length_s, opened)
     first, last = (np.concatenate(list(_read(path, opened, most=num_frames))) for path in (start, end))
     chunks = opened.morph_stream(first, last, num_frames)
-    _write([out], run, opened, (chunk[None] for chunk in chunks), "morph", num_frames, marking)
+    _repaint(run, opened, out, marking, "morph", num_frames, chunks, start=start, end=end)
 
 
 def slow(
-    run: Path, clip: Path, *, out: Out = Path("slow.mp4"), factor: float = 2.0, device: Device = "auto",
-    marking: Marking = Marking(),
+    run: Path, clip: Path, *, out: Out = Path("slow.mp4"), factor: float = 2.0, length: str | None = None,
+    device: Device = "auto", marking: Marking = Marking(),
 ) -> None:  # fmt: skip
     """Show a clip in slow motion: its latents resampled in time. Needs no prior.
 
@@ -252,14 +255,16 @@ def slow(
         clip: The video.
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
         factor: How many times as long, 1 to 64.
+        length: How much of the clip is taken: 4s, 1m30s; all of it when left out.
         device: Where to compute.
     """
     wrong = None if 1 <= factor <= 64 else UsageError(f"--factor {factor:g}: it must lie between 1 and 64")
-    _checked(marking, out, {"the clip": clip}, None, wrong)
+    length_s = _checked(marking, out, {"the clip": clip}, length, wrong)
     opened = _open(run, device)
-    expected = max(1, round(_expected(clip, opened) * factor))
-    chunks = opened.slow_stream(_read(clip, opened), factor)
-    _write([out], run, opened, (chunk[None] for chunk in chunks), "slow", expected, marking)
+    most = None if length_s is None else _num_frames(length_s, opened)
+    expected = max(1, round(_expected(clip, opened, most) * factor))
+    chunks = opened.slow_stream(_read(clip, opened, most=most), factor)
+    _repaint(run, opened, out, marking, "slow", expected, chunks, clip=clip, factor=factor)
 
 
 def rebuild(
@@ -267,6 +272,7 @@ def rebuild(
     clip: Path,
     *,
     out: Out = Path("rebuilt.mp4"),
+    length: str | None = None,
     own_size: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
     marking: Marking = Marking(),
@@ -277,14 +283,16 @@ def rebuild(
         run: The run folder.
         clip: A video, or a picture.
         out: The result. Its ending chooses the format: .mp4, .mov, .mkv, .webm, .gif, or frames/%05d.png for pictures.
+        length: How much of the clip is taken: 4s, 1m30s; all of it when left out.
         own_size: Keep the size of the clip instead of the model's.
         device: Where to compute.
     """
-    _checked(marking, out, {"the clip": clip}, None)
+    length_s = _checked(marking, out, {"the clip": clip}, length)
     opened = _open(run, device)
+    most = None if length_s is None else _num_frames(length_s, opened)
     size = _size_of(clip) if own_size else opened.size
-    chunks = opened.rebuild_stream(_read(clip, opened, size), size)
-    _write([out], run, opened, (c[None] for c in chunks), "rebuild", _expected(clip, opened), marking, size)
+    chunks = opened.rebuild_stream(_read(clip, opened, size, most), size)
+    _repaint(run, opened, out, marking, "rebuild", _expected(clip, opened, most), chunks, size, clip=clip)
 
 
 # --- what they share
@@ -338,11 +346,12 @@ def _size_of(clip: Path) -> tuple[int, int]:
     return found.height, found.width
 
 
-def _expected(clip: Path, run: Run) -> int:
-    """About how many frames a clip has at the run's rate, for the progress."""
+def _expected(clip: Path, run: Run, most: int | None = None) -> int:
+    """About how many frames a clip has at the run's rate, and no more than `most`, for the progress."""
     from autoreel.media.probe import probe
 
-    return max(1, round((probe(clip).duration_s or 0.0) * run.rate))
+    there = max(1, round((probe(clip).duration_s or 0.0) * run.rate))
+    return there if most is None else min(there, most)
 
 
 def _read(
@@ -365,10 +374,9 @@ def _make(
     make: Callable[[Maker], Iterator[Frames]], sampler: Sampler = "auto", **given: Path | float,
 ) -> None:  # fmt: skip
     """Make the takes of a verb, as many side by side as is worth while, and measure how they drift."""
-    from autoreel.generation.drift import drift_of, read_look, write_drift
     from autoreel.generation.run import Options
 
-    options, look = Options(making.guidance, making.steps, sampler=sampler), read_look(run)
+    options = Options(making.guidance, making.steps, making.solver, sampler)
     paths = _paths(out, making.count)
     for first in range(0, making.count, SIDE_BY_SIDE):
         some = paths[first : first + SIDE_BY_SIDE]
@@ -376,11 +384,29 @@ def _make(
         takes = make(opened.takes([making.label] * len(some), seeds, options))
         meters = _write(some, run, opened, takes, verb, num_frames, making, seed=seeds[0])
         for path, seed, meter in zip(some, seeds, meters, strict=True):
-            drift = drift_of(meter.seconds(), look)
             made: dict[str, Any] = {"verb": verb, "run": str(run), "label": making.label, "seed": seed}
-            made |= {"guidance": making.guidance, "steps": making.steps}
-            write_drift(path, drift, made | {name: str(what) for name, what in given.items()})
-            note(f"{path.name}: {drift.line()}")
+            made |= {"guidance": making.guidance, "steps": making.steps, "solver": making.solver}
+            _tell_drift(path, run, meter, made | {name: str(what) for name, what in given.items()})
+
+
+def _repaint(
+    run: Path, opened: Run, out: Path, marking: Marking, verb: str, num_frames: int, chunks: Iterable[Frames],
+    size: tuple[int, int] | None = None, **given: Path | float,
+) -> None:  # fmt: skip
+    """Write what the codec alone makes, and measure how it drifts."""
+    [meter] = _write([out], run, opened, (chunk[None] for chunk in chunks), verb, num_frames, marking, size)
+    if size in (None, opened.size):  # what pictures of another size look like compares with nothing
+        made = {"verb": verb, "run": str(run)}
+        _tell_drift(out, run, meter, made | {name: str(what) for name, what in given.items()})
+
+
+def _tell_drift(path: Path, run: Path, meter: Meter, made: dict[str, Any]) -> None:
+    """Compare a clip with the footage, in a file beside it and in a line."""
+    from autoreel.generation.drift import drift_of, read_look, write_drift
+
+    drift = drift_of(meter.seconds(), read_look(run))
+    write_drift(path, drift, made)
+    note(f"{path.name}: {drift.line()}")
 
 
 def _write(
