@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import platform
 import subprocess
 import tempfile
@@ -78,6 +79,18 @@ def hardware() -> str:
             (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
         )
     return f"{name}, {torch.get_num_threads()} threads, {matrix_dtype(torch.device('cpu'))}".replace("torch.", "")
+
+
+def use_threads(count: int) -> int:
+    """Compute with so many threads, here and in the programs that are started; 0 leaves that to torch.
+
+    Returns:
+        How many there are.
+    """
+    if count:
+        os.environ["OMP_NUM_THREADS"] = str(count)
+        torch.set_num_threads(count)
+    return torch.get_num_threads()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What generated clips are worth: against real ones, against three peers, in speed, over ten minutes, and to the eye.
 
-    python benchmarks/generation.py FOOTAGE --out FOLDER [--budget 20m] [--clips 256] [--parts quality,steps,speed,...]
+    python benchmarks/generation.py FOOTAGE --out FOLDER [--budget 20m] [--clips 256] [--threads N] [--parts ...]
 
 The footage is prepared once, with its labels. Runs are trained from scratch with one budget each, unless FOLDER holds
 them: `ours` (vae-gan and prior) and, for the quality, `gan` and `vae`, a codec alone that is sampled from N(0, I); the
@@ -8,22 +8,23 @@ weight of its KL term is searched before, in an eighth of the budget each. The t
 clips together from pieces of training clips. Clips of 33 frames are seen as windows of 16 by an encoder of this
 footage, which is trained on its training side alone.
 
-quality   accuracy of a classifier of real clips, beside its accuracy on held-out real ones (none where a sampler knows
-          no labels); memorised share, coverage, sharpness; Frechet and kernel distances, with the floor (held-out
-          against held-out) and the counts
+quality   accuracy of a judge of real clips, beside its accuracy on held-out real ones (none where a sampler knows no
+          labels); Frechet and kernel distances and coverage to the training footage, beside those of its other moments
+          (the floor) and of held-out footage, and to the held-out footage, all with equal counts where there are as
+          many; memorised share, beside that of real clips against other shots of the same person; sharpness
 steps     the distances again for each solver and number of steps, from the same noise
-speed     frames per second with decoding at 64 and 128 pixels, and a minute of film at 128 pixels
-minutes   a rollout of ten minutes: memory and the slope of the drift meter
+speed     frames per second with decoding at 64 and 128 pixels, the best of three, and a minute of film at 128 pixels
+minutes   eight rollouts of ten minutes side by side: memory, and the slopes of the drift meter with their error
 sheets    a picture of every verb, to look at
 
-Run it on an otherwise idle machine.
+Run it on an otherwise idle machine. --threads sets how many threads train and compute; 0 leaves that to torch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -33,32 +34,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from codec_quality import hardware
+from codec_quality import hardware, use_threads
 from numpy.typing import NDArray
+from patches import patched
 from PIL import Image
+from real_side import Real, familiar_share, held_out, judge_of
 
 import autoreel
 from autoreel.clip import Frames
 from autoreel.data.store import FootageStore
 from autoreel.durations import parse_duration_s
-from autoreel.evaluation import distances, samples
-from autoreel.evaluation.encoder import Seen, look
+from autoreel.evaluation import samples
+from autoreel.evaluation.encoder import WINDOW, look
 from autoreel.evaluation.learning import open_encoder
 from autoreel.evaluation.memorisation import memorisation, nearest, small
 from autoreel.generation import verbs
-from autoreel.generation.drift import Meter, drift_of, look_of
+from autoreel.generation.drift import LEAST_FOR_A_SLOPE_S, LUMA, QUANTITIES, Meter, drift_of, look_of
 from autoreel.generation.run import Options, Run
 from autoreel.generation.sampler import Solver
 
 FRAMES = 33
 AT_ONCE = 8
-PATCH, LIBRARY, COARSE = 8, 64, 4  # pixels, clips, pixels
+WINDOWS = (FRAMES - 1) // WINDOW  # of each clip
 KL_WEIGHTS = (1e-4, 1e-3, 1e-2)  # of which the vae that is sampled from N(0, I) takes the best
-SOLVERS: tuple[Solver, ...] = ("adams", "heun", "euler")
-STEPS = (2, 4, 6, 8, 16, 32)
+STEPS: dict[Solver, tuple[int, ...]] = {"adams": (2, 4, 6, 8, 16, 32), "heun": (4, 8, 32), "euler": (4, 8, 32)}
 STEPS_CLIPS = 64
 SPEED_SIDES = {64: "tiny", 128: "small"}
 MINUTE = 60 * 24  # frames
+TIMES = 3  # of which the best counts
+ROLLOUTS = 8  # of minutes, side by side: one alone cannot tell a small slope from chance
+SHEET, LEAST_SHEET = 60, 45  # frames of a shot that the verbs are shown with
 UNTIL_SET = 3  # steps of training: speed does not depend on what was learned
 Classes = NDArray[np.int64]
 
@@ -75,9 +80,11 @@ def trained(footage: Path, folder: Path, *options: str) -> Run:
 
 
 def best_vae(store: FootageStore, out: Path, budget_s: float) -> tuple[Run, dict[str, float]]:
-    """The vae whose clips from N(0, I) come nearest to real ones; and that distance for each weight of its KL term."""
+    """The vae whose clips from N(0, I) come nearest to its footage, and that distance for each weight of KL."""
     encoder = open_encoder(out, store, report=print)
-    held = look(encoder, samples.read(store, samples.windows(store.split("test"), FRAMES - 1, STEPS_CLIPS))).features
+    real = Real.of(store, encoder, WINDOWS * STEPS_CLIPS)
+    if real.floor()["frechet"] is None:
+        raise SystemExit(f"{store.path}: {real.count} pairs of windows for training are too few for a Frechet distance")
 
     def vae(weight: float, budget_s: float, name: str) -> Run:
         options = ("--family", "vae", "--stage", "codec", "--budget", f"{budget_s:.0f}s")
@@ -87,7 +94,7 @@ def best_vae(store: FootageStore, out: Path, budget_s: float) -> tuple[Run, dict
     for weight in KL_WEIGHTS:
         run = vae(weight, budget_s / 8, f"vae-{weight:g}.run")
         clips = made(run, np.zeros(STEPS_CLIPS, np.int64), Options(sampler="normal"))[:, : FRAMES - 1]
-        found[f"{weight:g}"] = round(distances.frechet(held, look(encoder, clips).features), 3)
+        found[f"{weight:g}"] = real.to_training(look(encoder, clips).features)["frechet"]
     best = min(found, key=lambda weight: found[weight])
     return vae(float(best), budget_s, "vae.run"), found
 
@@ -108,145 +115,104 @@ def made(run: Run, classes: Classes, options: Options) -> Frames:
     return np.concatenate(parts)
 
 
-def patched(store: FootageStore, classes: Classes, seed: int = 0) -> Frames:
-    """Clips of pieces: for every 8 x 8 x 4 place, that of the training clip most like a blurred mean of two others."""
-    random = np.random.default_rng(seed)
-    by_class: dict[int, Frames] = {}
-    clips = []
-    for number in classes:
-        if number not in by_class:
-            shots = [s for s in store.split("train") if not store.labels or s.label == store.labels[number]]
-            by_class[number] = samples.read(store, samples.windows(shots, FRAMES - 1, LIBRARY))
-        library = by_class[number]
-        one, other = random.choice(len(library), 2, replace=False)
-        rest = np.delete(library, [one, other], 0)
-        if not len(rest):
-            rest = library
-        guide = _coarse((library[one].astype(np.float32) + library[other]) / 2)
-        coarse = _coarse(rest.astype(np.float32))
-        clip = np.empty_like(library[0])
-        p, c = PATCH, PATCH // COARSE
-        for t in range(0, FRAMES - 1, 4):
-            for y in range(0, clip.shape[1], p):
-                for x in range(0, clip.shape[2], p):
-                    place = np.s_[t : t + 4, y // COARSE : y // COARSE + c, x // COARSE : x // COARSE + c]
-                    error = np.square(coarse[(slice(None), *place)] - guide[place]).sum((1, 2, 3, 4))
-                    clip[t : t + 4, y : y + p, x : x + p] = rest[error.argmin(), t : t + 4, y : y + p, x : x + p]
-        clips.append(clip)
-    return np.stack(clips)
-
-
-def _coarse(clips: NDArray[np.float32]) -> NDArray[np.float32]:
-    *front, height, width, colours = clips.shape
-    parts = clips.reshape(*front, height // COARSE, COARSE, width // COARSE, COARSE, colours)
-    mean: NDArray[np.float32] = parts.mean((-4, -2))
-    return mean
-
-
 def sharpness(clips: Frames) -> float:
     """Mean distance of neighbouring pixels, 0 to 255."""
-    luma = clips.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-    return float(np.abs(np.diff(luma, axis=2)).mean() + np.abs(np.diff(luma, axis=3)).mean())
+    found = []
+    for clip in clips:
+        luma = clip.astype(np.float32) @ LUMA
+        found.append(np.abs(np.diff(luma, axis=1)).mean() + np.abs(np.diff(luma, axis=2)).mean())
+    return float(np.mean(found))
 
 
 def quality(store: FootageStore, ours: Run, vae: Run, gan: Run, out: Path, count: int) -> dict[str, Any]:
-    """Everything about clips of each kind, with the same encoder, classifier and counts."""
+    """Everything about clips of each kind, with the same encoder, judge and counts."""
     encoder = open_encoder(out, store, report=print)
-    numbers = {label: i for i, label in enumerate(store.labels)}
-
-    def real(split: str, most: int) -> tuple[Frames, Classes, Seen]:
-        chosen = samples.windows(store.split(split), FRAMES - 1, most)
-        clips = samples.read(store, chosen)
-        return clips, np.array([numbers.get(w.shot.label or "", 0) for w in chosen]), look(encoder, clips)
-
-    train, train_classes, train_seen = real("train", 4 * count)
-    held, held_classes, held_seen = real("test", count)
-    of_a_clip = len(train_seen) // len(train)
-    classifier = None
-    if len(store.labels) > 1:
-        classes = np.repeat(train_classes, of_a_clip)
-        classifier = distances.fit_classifier(train_seen.traits, classes, len(store.labels))
-
-    def accuracy(seen: Seen, classes: Classes) -> float | None:
-        if classifier is None:
-            return None
-        said = distances.classify(classifier, seen.traits).reshape(len(classes), -1)
-        votes = np.array([np.bincount(row, minlength=len(store.labels)).argmax() for row in said])
-        return round(float(np.mean(votes == classes)), 4)
-
-    training = small(train)
+    real = Real.of(store, encoder, WINDOWS * count)
+    judge = judge_of(store, encoder, FRAMES - 1)
+    chosen = samples.windows(store.split("train"), FRAMES - 1, 4 * count)
+    held = samples.read(store, samples.windows(held_out(store), FRAMES - 1, count))
+    train = samples.read(store, chosen)
+    training, sharp = small(train), sharpness(train)
     held_near = nearest(small(held), training)
+    of_held = memorisation(held_near, held_near)
     wanted = np.arange(count) % max(1, len(ours.labels))  # of footage without labels: its styles
     makers: dict[str, tuple[Callable[[], Frames], bool]] = {  # and whether it heeds labels
         "ours": (lambda: made(ours, wanted, Options()), True),
         "ours, gaussian": (lambda: made(ours, wanted, Options(sampler="gaussian")), False),
         "vae, N(0, I)": (lambda: made(vae, wanted, Options(sampler="normal")), False),
         "gan": (lambda: made(gan, wanted, Options()), False),
-        "patches": (lambda: patched(store, wanted), True),
+        "patches": (lambda: patched(store, wanted, FRAMES - 1), True),
     }
-    first, second = (samples.windows(part, FRAMES - 1, count) for part in samples.halves(store.split("test")))
-    sides = [look(encoder, samples.read(store, part)).features for part in (first, second)]
     results: dict[str, Any] = {
-        "clips": count, "held_out_clips": len(held), "training_clips": len(train), "windows_a_clip": of_a_clip,
-        "held_out_accuracy": accuracy(held_seen, held_classes), "sharpness": round(sharpness(held), 3),
-        "floor": {"frechet": round(distances.frechet(*sides), 4), "kernel": round(distances.kernel_distance(*sides), 5),
-                  "windows": [len(side) for side in sides]},
+        "clips": count, "held_out_clips": len(held), "training_clips": len(train),
+        "judge_on_held_out": judge and judge.held_out,
+        "floor": real.floor(), "held_out": {
+            **real.to_training(real.held_out), "memorised_share": round(of_held.share, 4),
+            "sharpness_of_training": round(sharpness(held) / sharp, 4),
+        },
+        "memorised_share_of_real_beside_other_shots": familiar_share(chosen, training, of_held.threshold),
         "made": {},
     }  # fmt: skip
+    print(json.dumps(results, indent=1), flush=True)
     for name, (make, heeds_labels) in makers.items():
         clips = make()[:, : FRAMES - 1]
         Image.fromarray(np.concatenate([np.concatenate(list(c[::4]), 1) for c in clips[:12]])).save(
             out / f"clips-{name.replace(', ', '-').replace('(', '').replace(')', '')}.png"
         )
-        seen = look(encoder, clips)
+        seen = look(encoder, clips).features
         near = memorisation(nearest(small(clips), training), held_near)
         results["made"][name] = {
-            "accuracy": accuracy(seen, wanted) if heeds_labels else None,
-            "frechet": round(distances.frechet(held_seen.features, seen.features), 4),
-            "kernel": round(distances.kernel_distance(held_seen.features, seen.features), 5),
-            "coverage": round(distances.manifold(held_seen.features, seen.features).coverage, 4),
+            "accuracy": judge.accuracy(clips, wanted) if judge and heeds_labels else None,
+            **real.to_training(seen), "to_held_out": real.to_held_out(seen),
             "memorised_share": round(near.share, 4), "distance_to_training": round(near.ratio, 3),
-            "sharpness_of_real": round(sharpness(clips) / sharpness(held), 4),
+            "sharpness_of_training": round(sharpness(clips) / sharp, 4),
         }  # fmt: skip
         print(name, json.dumps(results["made"][name]), flush=True)
     return results
 
 
 def steps(store: FootageStore, run: Run, out: Path) -> dict[str, Any]:
-    """Distances to held-out clips for each solver and number of steps, from the same noise, and frames per second."""
+    """Distances for each solver and number of steps, from the same noise, and frames per second."""
     encoder = open_encoder(out, store, report=print)
-    held = look(encoder, samples.read(store, samples.windows(store.split("test"), FRAMES - 1, 4 * STEPS_CLIPS)))
+    real = Real.of(store, encoder, WINDOWS * STEPS_CLIPS)
     wanted = np.arange(STEPS_CLIPS) % max(1, len(run.labels))
-    found: dict[str, Any] = {"clips": STEPS_CLIPS}
-    for solver in SOLVERS:
-        for count in STEPS:
+    found: dict[str, Any] = {"clips": STEPS_CLIPS, "floor": real.floor(), "held_out": real.to_training(real.held_out)}
+    made(run, wanted[:AT_ONCE], Options())  # what is slow once is not timed
+    for solver, counts in STEPS.items():
+        for count in counts:
             began = time.perf_counter()
             clips = made(run, wanted, Options(steps=count, solver=solver))[:, : FRAMES - 1]
             seconds = time.perf_counter() - began
-            seen = look(encoder, clips)
+            seen = look(encoder, clips).features
             found[f"{solver} {count}"] = {
-                "frechet": round(distances.frechet(held.features, seen.features), 3),
-                "kernel": round(distances.kernel_distance(held.features, seen.features), 4),
+                **real.to_training(seen), "to_held_out": real.to_held_out(seen),
                 "frames_a_second": round(STEPS_CLIPS * FRAMES / seconds, 1),
-            }
+            }  # fmt: skip
             print(solver, count, found[f"{solver} {count}"], flush=True)
     return found
 
 
-def speed(footage: Path, out: Path) -> dict[str, Any]:
-    """Frames per second, decoding included, at two sizes; and a minute of film, encoded to a file too."""
+def speed(store: FootageStore, footage: Path, out: Path) -> dict[str, Any]:
+    """Frames per second, decoding included, at two sizes; and a minute of film, encoded to a file too.
+
+    The footage is prepared again where the store is of another size.
+    """
     found: dict[str, Any] = {}
     for side, preset in SPEED_SIDES.items():
         run_path = out / f"speed-{side}.run"
-        run = trained(footage, run_path, "--preset", preset, "--steps", str(UNTIL_SET))
+        source = store.path if store.size == (side, side) else footage
+        run = trained(source, run_path, "--preset", preset, "--steps", str(UNTIL_SET))
         label = run.labels[0] if run.labels else None
         rates = {}
         for takes, frames in ((1, 97), (8, 97)):
             run.generate_batch([label] * takes, 9, list(range(takes)))
             for count in (4, 8, 32):
-                began = time.perf_counter()
-                run.generate_batch([label] * takes, frames, list(range(takes)), Options(steps=count))
-                rates[f"{takes} at once, {count} steps"] = round(takes * frames / (time.perf_counter() - began), 1)
+                seconds = []
+                for _ in range(TIMES):
+                    began = time.perf_counter()
+                    run.generate_batch([label] * takes, frames, list(range(takes)), Options(steps=count))
+                    seconds.append(time.perf_counter() - began)
+                rates[f"{takes} at once, {count} steps"] = round(takes * frames / min(seconds), 1)
         began = time.perf_counter()
         count = sum(len(chunk) for chunk in run.generate_stream(label, MINUTE, 0))
         minute = {"frames": count, "wall_s": round(time.perf_counter() - began, 1)}
@@ -260,39 +226,63 @@ def speed(footage: Path, out: Path) -> dict[str, Any]:
 
 
 def minutes(run: Run, store: FootageStore, length_s: float) -> dict[str, Any]:
-    """A long rollout: what memory does, and how the pictures drift."""
-    meter, marks, done = Meter(run.rate), [], 0
+    """Long rollouts: what memory does, and how the pictures drift."""
+    seeds = range(ROLLOUTS)
+    meters, marks, done = [Meter(run.rate) for _ in seeds], [], 0
     total = round(length_s * run.rate)
     began = time.perf_counter()
-    for chunk in run.generate_stream(run.labels[0] if run.labels else None, total, 0):
-        meter.add(chunk)
-        done += len(chunk)
+    labels = [run.labels[seed % len(run.labels)] if run.labels else None for seed in seeds]
+    for chunk in verbs.generate(run.takes(labels, list(seeds)), total):
+        for meter, take in zip(meters, chunk, strict=True):
+            meter.add(take)
+        done += chunk.shape[1]
         if done * 10 // total >= len(marks):
-            marks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
-    drift = drift_of(meter.seconds(), look_of(store))
-    return {
-        "seconds": length_s, "wall_s": round(time.perf_counter() - began, 1), "peak_mib_at_each_tenth": marks,
-        "slope_a_minute_of_the_spread": drift.slope, "level": drift.level,
+            marks.append(resident_mib())
+    look = look_of(store)
+    drifts = [drift_of(meter.seconds(), look) for meter in meters]
+    found: dict[str, Any] = {
+        "seconds": length_s, "rollouts": ROLLOUTS, "wall_s": round(time.perf_counter() - began, 1),
+        "resident_mib_at_each_tenth": marks,
     }  # fmt: skip
+    for name in QUANTITIES:
+        slopes = np.array([drift.slope[name] for drift in drifts if drift.slope is not None])
+        levels = [drift.level[name] for drift in drifts if drift.level is not None]
+        found[name] = {
+            "level": round(float(np.mean(levels)), 4),
+            "slope_a_minute_of_the_spread": round(float(slopes.mean()), 4),
+            "standard_error": round(float(slopes.std(ddof=1) / np.sqrt(len(slopes))), 4),
+            "slopes": [round(float(slope), 4) for slope in slopes],
+        }  # fmt: skip
+    return found
+
+
+def resident_mib() -> int:
+    """What of this process is in memory now; the peak of its life would hide that something grows."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def sheets(run: Run, store: FootageStore, out: Path) -> None:
     """A row for each verb and clip, every third frame."""
-    shots = [shot for shot in store.split("test") if shot.num_frames >= 60][:2]
+    shots = [shot for shot in store.split("test") if shot.num_frames >= LEAST_SHEET]
+    shots = sorted(shots, key=lambda shot: -min(shot.num_frames, SHEET))[:2]
     if len(shots) < 2:
-        raise SystemExit("the test split has no two shots of 60 frames to show the verbs with")
+        raise SystemExit(f"the test split has no two shots of {LEAST_SHEET} frames to show the verbs with")
     for number, shot in enumerate(shots):
-        clip = np.array(store.frames(shot, 0, 60))
-        label = shot.label
+        length = min(SHEET, shot.num_frames) // 4 * 4
+        shown, gap = length - 3, length - 36
+        clip, label = np.array(store.frames(shot, 0, length)), shot.label
+        other = shots[1 - number]
+        end = np.array(store.frames(other, 0, min(shown, other.num_frames)))
         maker = run.takes([label], [number])
         rows = {
-            "real": clip[:57], "rebuild": run.rebuild(clip[:57]),
-            "generate": run.generate(label, 57, number), "continue": run.continue_(clip[:24], 33, label, number),
-            "animate": run.animate(clip[0], 57, label, number),
-            "between": np.concatenate(list(verbs.between(maker, [clip[:16]], [clip[40:56]], 24)), 1)[0],
-            "loop": run.loop(clip[:32], 24, label, number), "vary": run.vary(clip[:57], 0.6, label, number),
-            "morph": run.morph(clip, np.array(store.frames(shots[-1 - number], 0, 57)), 57),
-            "slow": run.slow(clip[:29], 2.0),
+            "real": clip[:shown], "rebuild": run.rebuild(clip[:shown]),
+            "generate": run.generate(label, shown, number),
+            "continue": run.continue_(clip[:24], shown - 24, label, number),
+            "animate": run.animate(clip[0], shown, label, number),
+            "between": np.concatenate(list(verbs.between(maker, [clip[:16]], [clip[16 + gap :][:16]], gap)), 1)[0],
+            "loop": run.loop(clip[:32], shown - 32, label, number), "vary": run.vary(clip[:shown], 0.6, label, number),
+            "morph": run.morph(clip, end, shown), "slow": run.slow(clip[: (shown + 1) // 2], 2.0),
         }  # fmt: skip
         width = min(len(row) for row in rows.values())
         sheet = np.concatenate([np.concatenate(list(row[:width:3]), 1) for row in rows.values()])
@@ -309,7 +299,11 @@ def main() -> None:
     parser.add_argument("--length-s", type=float, default=600.0)
     parser.add_argument("--parts", default="quality,steps,speed,minutes,sheets")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes")
     given = parser.parse_args()
+    if given.length_s < LEAST_FOR_A_SLOPE_S:
+        parser.error(f"--length-s {given.length_s:g}: at least {LEAST_FOR_A_SLOPE_S} seconds are needed for a slope")
+    threads = use_threads(given.threads)
     given.out.mkdir(parents=True, exist_ok=True)
     parts = given.parts.split(",")
     store_path = given.out / "store"
@@ -318,7 +312,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     result: dict[str, Any] = {
-        "date": day, "hardware": hardware(), "commit": commit.stdout.strip(),
+        "date": day, "hardware": hardware(), "threads": threads, "commit": commit.stdout.strip(),
         "footage": given.footage.resolve().name, "budget_each": given.budget, "start": "scratch",
     }  # fmt: skip
     target = given.results / f"{day}-generation-{result['footage']}.json"
@@ -339,7 +333,7 @@ def main() -> None:
     if "steps" in parts:
         keep("steps", steps(store, ours, given.out))
     if "speed" in parts:
-        keep("speed", speed(given.footage, given.out))
+        keep("speed", speed(store, given.footage, given.out))
     if "minutes" in parts:
         keep("minutes", minutes(ours, store, given.length_s))
     if "sheets" in parts:

@@ -1,0 +1,92 @@
+"""What the benchmarks hold generated clips against, and the peer that learns nothing."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pytest
+from benchmarks.patches import patched
+from benchmarks.real_side import Real, familiar_share, held_out, judge_of
+from tests.evaluation.footage import make_store
+
+from autoreel.clip import Frames
+from autoreel.data.store import FootageStore
+from autoreel.evaluation.encoder import WINDOW, Encoder
+from autoreel.evaluation.memorisation import small
+from autoreel.evaluation.samples import read, windows
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FootageStore:
+    return make_store(tmp_path_factory.mktemp("footage") / "store", persons=8, num_frames=64)
+
+
+def test_counts_are_equal_and_the_floor_is_the_nearest() -> None:
+    random = np.random.default_rng(0)
+    scenes = 5 * random.normal(size=(60, 1, 4))
+    real = Real(scenes + random.normal(size=(60, 2, 4)), 8 + random.normal(size=(20, 4)), 60)
+    made = 3 + 5 * random.normal(size=(500, 4))
+    floor, away = real.floor(), real.to_training(made)
+    assert floor["windows"] == away["windows"] == [60, 60]
+    assert floor["frechet"] < away["frechet"] and floor["coverage"] > away["coverage"]
+    assert 0 < away["frechet_deviation"] < away["frechet"]
+    assert real.to_training(real.held_out)["windows"] == [60, 20] and real.to_held_out(made)["windows"] == [20, 60]
+    assert real.to_training(made[:4])["frechet"] is None, "too few to tell"
+
+
+def test_windows_of_the_floor_are_other_moments_of_the_same_shots(store: FootageStore) -> None:
+    real = Real.of(store, Encoder().eval(), 512)
+    assert real.pairs.shape[:2] == (6 * 2 * 64 // WINDOW // 2, 2) and len(real.held_out) == 2 * 2 * 64 // WINDOW
+    apart = np.linalg.norm(real.pairs[:, 0] - real.pairs[:, 1], axis=1)
+    others = np.linalg.norm(real.pairs[:, 0] - np.roll(real.pairs[:, 1], 4, 0), axis=1)  # of another person
+    assert np.median(apart) < np.median(others)
+    assert Real.of(store, Encoder().eval(), 8).floor()["windows"] == [8, 8]
+
+
+def test_the_judge_says_what_its_accuracy_rests_on(store: FootageStore) -> None:
+    judge = judge_of(store, Encoder().eval(), 32)
+    assert judge is not None and judge.held_out["shots"] == 4 and judge.held_out["clips"] > 4
+    assert judge.held_out["accuracy"] > 0.7
+    real = windows(held_out(store), 32)
+    asked = np.array([store.labels.index(window.shot.label or "") for window in real])
+    right = judge.accuracy(read(store, real), asked)
+    assert right > 0.7 and judge.accuracy(read(store, real), 1 - asked) == pytest.approx(1 - right, abs=1e-3)
+
+
+def test_real_clips_are_nearer_to_other_shots_of_one_person_than_a_large_threshold(store: FootageStore) -> None:
+    chosen = windows(store.split("train"), 32)
+    pictures = small(read(store, chosen))
+    assert familiar_share(chosen, pictures, 0.0) == 0.0 and familiar_share(chosen, pictures, 255.0) == 1.0
+    alone = [i for i, window in enumerate(chosen) if window.shot.label == "down"]
+    assert familiar_share([chosen[i] for i in alone], pictures[alone], 255.0) is None
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A shot of one colour."""
+
+    id: str
+    value: int
+    label: str = "plain"
+    num_frames: int = 40
+
+
+@dataclass(frozen=True)
+class PlainStore:
+    shots: tuple[Plain, ...]
+    labels: tuple[str, ...] = ("plain",)
+
+    def split(self, name: str) -> tuple[Plain, ...]:
+        return self.shots if name == "train" else ()
+
+    def frames(self, shot: Plain, start: int = 0, count: int | None = None) -> Frames:
+        return np.full((count or shot.num_frames, 16, 16, 3), shot.value, np.uint8)
+
+
+@pytest.mark.parametrize("values", [(10, 20, 200), (10, 200), (10,)])
+def test_patches_come_from_other_shots_than_those_that_they_follow(values: tuple[int, ...]) -> None:
+    """What lies furthest is taken too, when the two that are followed are the others."""
+    shots = tuple(Plain(f"shot{value}", value) for value in values)
+    clips = patched(cast(FootageStore, PlainStore(shots)), np.zeros(24, np.int64), 32)
+    assert clips.shape == (24, 32, 16, 16, 3)
+    assert {int(clip.flat[0]) for clip in clips} == set(values) and all(np.ptp(clip) == 0 for clip in clips)
