@@ -9,7 +9,7 @@ from tests.evaluation.footage import LABELS, moving_disc
 from autoreel.clip import Frames
 from autoreel.evaluation.distances import TooFewError
 from autoreel.evaluation.encoder import Encoder
-from autoreel.evaluation.labels import energy, learn_labels
+from autoreel.evaluation.labels import Describer, energy, learn_labels
 
 
 def people(first: int, count: int, num_frames: int = 32) -> tuple[Frames, np.ndarray, list[str]]:
@@ -25,6 +25,22 @@ def test_labels_are_told_of_other_persons() -> None:
     clips, labels, _ = people(50, 6)
     assert (judge.judge(encoder, clips) == labels).mean() > 0.8
     assert (judge.judge(encoder, clips[:, :20]) == labels).mean() > 0.6  # of one window
+
+
+def test_what_is_told_by_movement_is_not_told_by_clothes() -> None:
+    """In training everybody who goes down wears red, and everybody else does afterwards."""
+    encoder = Encoder().eval()
+    clips, labels, groups = people(0, 6)
+    judge = learn_labels(encoder, red(clips, labels == 1), labels, groups)
+    assert judge.describer == Describer(appearance=False, moving=True)
+    clips, labels, _ = people(50, 6)
+    assert (judge.judge(encoder, red(clips, labels == 0)) == labels).mean() > 0.8
+
+
+def red(clips: Frames, which: np.ndarray) -> Frames:
+    dressed = clips.copy()
+    dressed[which, ..., 0] = 255
+    return dressed
 
 
 def test_energy_by_hand() -> None:
