@@ -381,6 +381,8 @@ def test_a_run_that_cannot_be_read_says_what_to_do(run: RunFolder, content: obje
 def test_absent_runs_other_folders_and_damaged_configs(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist; `autoreel train` makes a run folder"):
         RunFolder.open(tmp_path / "absent")
+    with pytest.raises(RunError, match="name too long; name the folder of a run"):
+        RunFolder.open(tmp_path / ("a" * 300))
     with pytest.raises(RunError, match="is not a run folder"):
         RunFolder.open(tmp_path)
     (run.root / "config.toml").write_text("codec = 3")

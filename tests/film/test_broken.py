@@ -10,8 +10,9 @@ import pytest
 import tomli_w
 
 from autoreel.errors import ConfigError
-from autoreel.film.document import load_storyboard
+from autoreel.film.document import load_storyboard, save_storyboard
 from autoreel.film.effects import EFFECTS
+from autoreel.film.preflight import check_sources
 from autoreel.film.storyboard import (
     Canvas,
     Captions,
@@ -96,7 +97,11 @@ def _broken() -> Iterator[tuple[str, dict[str, Any], list[str]]]:
                 yield f"{name} is {wrong}", _with(path, wrong), [f"'{key}'", str(wrong)[:4]]
         else:
             yield f"{name} is empty", _with(path, ""), ["unknown effect" if key == "name" else f"'{key}'"]
+        if key in ("file", "font", "source", "to", "run"):
+            yield f"{name} is in no home", _with(path, "~nobody-of-that-name/x.mp4"), [f"'{key}'", "home folder"]
         yield f"{name} is misspelt", _with(path, None, f"{key}e"), [f"unknown key '{key}e', did you mean '{key}'?"]
+    for rate in ("1e999999999", "9" * 400, "1/0", "1e3"):
+        yield f"canvas.rate is {rate[:20]}", _with(("canvas", "rate"), rate), ["'rate' is", rate[:20], "24000/1001"]
 
 
 CASES = {name: (board, words) for name, board, words in _broken()}
@@ -135,3 +140,28 @@ def test_one_line_names_field_value_and_remedy(tmp_path: Path, name: str) -> Non
     assert "\n" not in first and len(first) < 400
     # What follows from a field that is not there is told too, but nothing else.
     assert len(problems) <= 3, problems
+
+
+@pytest.mark.parametrize("verb", ["still", "material"])
+def test_a_name_that_no_disk_takes(tmp_path: Path, verb: str) -> None:
+    path = tmp_path / "film.toml"
+    shots = [{"verb": verb, "source": f"{'a' * 300}.mp4", "length_s": 1.0}]
+    path.write_text(tomli_w.dumps({"shots": shots, "music": {"file": "b" * 300}}))
+    with pytest.raises(ConfigError) as caught:
+        check_sources(load_storyboard(path), None, str(path))
+    assert [line.split(" is ")[0] for line in caught.value.problems] == ["shot 1: 'source'", "[music]: 'file'"]
+    assert all("name too long; name another file" in line for line in caught.value.problems)
+
+
+def test_a_home_that_is_there_and_a_file_that_only_looks_like_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    path = tmp_path / "film.toml"
+    path.write_text(tomli_w.dumps({"shots": [
+        {"verb": "still", "source": source, "length_s": 1.0} for source in ("~/a.png", "./~nobody-of-that-name.png")
+    ]}))  # fmt: skip
+    board = load_storyboard(path)
+    assert [shot.source for shot in board.shots] == ["/home/of/mine/a.png", str(tmp_path / "~nobody-of-that-name.png")]
+    again = save_storyboard(board, tmp_path / "again.toml")
+    assert load_storyboard(again) == board

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from autoreel.config import Strict
 
+
+def _as_path(path: str) -> str:
+    if path.startswith("~"):  # `absolute` has found every home that is there
+        raise ValueError("there is no such home folder; write the path in full, or ./~name for a file of that name")
+    return path
+
+
+FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$"), AfterValidator(_as_path)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Tone = Annotated[float, Field(ge=-1, le=1)]
 Shift = tuple[Tone, Tone, Tone]
@@ -157,7 +165,7 @@ class LutEffect(Strict):
     """Colours looked up in a table of a .cube file."""
 
     name: Literal["lut"] = "lut"
-    file: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    file: FilePath
     strength: Share = 1.0
 
 
@@ -165,7 +173,7 @@ class InsetEffect(Strict):
     """Another clip in a corner of the picture."""
 
     name: Literal["inset"] = "inset"
-    file: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    file: FilePath
     in_s: Annotated[float, Field(ge=0, le=36_000)] = 0.0
     place: Literal["upper-left", "upper-right", "lower-left", "lower-right"] = "lower-right"
     size: Annotated[float, Field(ge=0.05, le=0.9)] = 0.3  # of the canvas's sides
@@ -177,7 +185,7 @@ class SplitEffect(Strict):
     """Another clip beside the shot, on a part of the picture."""
 
     name: Literal["split"] = "split"
-    file: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    file: FilePath
     in_s: Annotated[float, Field(ge=0, le=36_000)] = 0.0
     side: Literal["left", "right", "upper", "lower"] = "right"
     share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.5

@@ -116,7 +116,10 @@ def _problems_of_table(path: Path) -> list[str]:
 
 
 def _missing(key: str, path: str) -> list[str]:
-    if Path(path).is_file():
-        return []
-    reason = "it is a folder; name a file" if Path(path).is_dir() else "no such file"
+    try:
+        if Path(path).is_file():
+            return []
+        reason = "it is a folder; name a file" if Path(path).is_dir() else "no such file"
+    except OSError as error:  # a name that no disk takes, a folder that may not be looked into
+        reason = f"{error.strerror}; name another file"
     return [f"'{key}' is '{path}': {reason}"]

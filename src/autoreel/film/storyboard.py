@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer
 
 from autoreel.config import Strict
-from autoreel.film.effects import Effect
+from autoreel.film.effects import Effect, FilePath
 
 FORMAT_VERSION = 1
 MAX_RATE_HZ = 240
@@ -47,7 +47,7 @@ TransitionKind = Literal[
 def _as_rate(value: Any) -> Any:
     if isinstance(value, Fraction):
         rate = value
-    elif isinstance(value, bool) or not isinstance(value, int | float | str):
+    elif isinstance(value, bool) or not isinstance(value, int | float | str) or _is_odd_text(value):
         raise ValueError("a rate is frames per second: 25, 23.976 or '24000/1001'")
     else:
         try:
@@ -57,6 +57,11 @@ def _as_rate(value: Any) -> Any:
     if not 1 <= rate <= MAX_RATE_HZ or rate.denominator > 100_000:
         raise ValueError(f"a rate lies between 1 and {MAX_RATE_HZ} frames per second")
     return rate
+
+
+def _is_odd_text(value: int | float | str) -> bool:
+    """A text that is no plain number: '1e999999999' would be a number of a billion digits."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}([./][0-9]{1,9})?", value.strip()) is None
 
 
 def _from_rate(rate: Fraction) -> int | str:
@@ -79,7 +84,6 @@ Length = Annotated[float, Field(gt=0, le=36_000)]
 Volume = Annotated[float, Field(ge=-60, le=24)]  # dB
 Loudness = Annotated[float, Field(ge=-40, le=-5)]
 Place = Annotated[float, Field(ge=0, le=36_000)]
-FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
 
 class Canvas(Strict):
@@ -245,8 +249,12 @@ def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
 
 
 def absolute(path: str, folder: Path) -> str:
-    """A path of a storyboard, seen from the folder it stands in."""
-    return os.path.normpath(folder.absolute() / Path(path).expanduser())
+    """A path of a storyboard, seen from the folder it stands in; one in the home of nobody stays as it is."""
+    try:
+        expanded = os.path.expanduser(path)
+    except ValueError:  # a user's name with letters that no name has
+        return path
+    return expanded if expanded.startswith("~") else os.path.normpath(folder.absolute() / expanded)
 
 
 def relative(path: str, folder: Path) -> str:
@@ -254,7 +262,8 @@ def relative(path: str, folder: Path) -> str:
     folder = folder.absolute()
     near = Path(os.path.relpath(path, folder))
     climbs = near.parts.count("..")
-    return path if climbs > 4 or climbs >= len(folder.parts) - 1 else near.as_posix()
+    short = f"./{near.as_posix()}" if near.parts[0].startswith("~") else near.as_posix()
+    return path if climbs > 4 or climbs >= len(folder.parts) - 1 else short
 
 
 def plain_values(storyboard: Storyboard, folder: Path) -> dict[str, Any]:

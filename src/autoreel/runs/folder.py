@@ -168,7 +168,11 @@ class RunFolder:
             RunError: absent, not a run, damaged, or of a format that this version does not read.
         """
         path = Path(path)
-        if not path.exists():
+        try:
+            is_there = path.exists()
+        except OSError as error:  # a name that no disk takes, a folder that may not be looked into
+            raise RunError(f"{path} cannot be opened: {error.strerror}; name the folder of a run") from None
+        if not is_there:
             raise RunError(f"{path} does not exist; `autoreel train` makes a run folder from footage")
         if not (path / "run.json").is_file():
             raise RunError(f"{path} is not a run folder (it has no run.json); `autoreel train` makes one from footage")
