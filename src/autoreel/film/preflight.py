@@ -10,42 +10,50 @@ from autoreel.config import nearest
 from autoreel.errors import ConfigError, MediaError, OutputError
 from autoreel.film.document import beside, is_record
 from autoreel.film.effects import InsetEffect, LutEffect, SplitEffect
+from autoreel.film.material import Material, look_at, pictures_of
 from autoreel.film.storyboard import Shot, Storyboard
 from autoreel.film.tones import read_cube
 from autoreel.generation.clips import what_would_be_lost
-from autoreel.media.probe import probe
+from autoreel.media.jail import show
+from autoreel.media.probe import MediaInfo
 
 if TYPE_CHECKING:
     from autoreel.film.made import FilmRun
 
 
-def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> None:
-    """Compare a storyboard with what it names.
+def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> dict[str, Material]:
+    """Compare a storyboard with what it names; each file is looked at once.
 
     Args:
         storyboard: a valid one.
         run: the trained run, when any shot needs one.
         where: the storyboard's file, for the message.
 
+    Returns:
+        What its files of material, music and speech are.
+
     Raises:
         ConfigError: with every problem.
+        JailError: this machine has no jail.
     """
     problems: list[str] = []
+    found: dict[str, Material | MediaError] = {}
     for number, shot in enumerate(storyboard.shots, start=1):
-        problems += [f"shot {number}: {text}" for text in _problems_of(shot, run)]
+        problems += [f"shot {number}: {text}" for text in _problems_of(shot, run, found)]
     if storyboard.music is not None:
-        problems += [f"[music]: {text}" for text in _missing("file", storyboard.music.file)]
+        problems += [f"[music]: {text}" for text in _without_sound(storyboard.music.file, found)]
     if storyboard.captions is not None:
-        problems += [f"[captions]: {text}" for text in _missing("file", storyboard.captions.file)]
+        problems += [f"[captions]: {text}" for text in _missing("'file'", storyboard.captions.file)]
         if storyboard.captions.font is not None:
-            problems += [f"[captions]: {text}" for text in _missing("font", storyboard.captions.font)]
+            problems += [f"[captions]: {text}" for text in _missing("'font'", storyboard.captions.font)]
     for number, voice in enumerate(storyboard.voices, start=1):
-        problems += [f"voice {number}: {text}" for text in _missing("file", voice.file)]
+        problems += [f"voice {number}: {text}" for text in _without_sound(voice.file, found)]
     for number, title in enumerate(storyboard.titles, start=1):
         if title.font is not None:
-            problems += [f"title {number}: {text}" for text in _missing("font", title.font)]
+            problems += [f"title {number}: {text}" for text in _missing("'font'", title.font)]
     if problems:
         raise ConfigError(problems, where)
+    return {path: file for path, file in found.items() if isinstance(file, Material)}
 
 
 def check_places(storyboard: Storyboard, out: Path) -> None:
@@ -91,20 +99,50 @@ def inputs_of(storyboard: Storyboard) -> list[Path]:
     ) if name is not None]  # fmt: skip
 
 
-def _problems_of(shot: Shot, run: FilmRun | None) -> list[str]:
-    problems = _missing("source", shot.source) if shot.source is not None else []
-    problems += _missing("to", shot.to) if shot.to is not None else []
+def _problems_of(shot: Shot, run: FilmRun | None, found: dict[str, Material | MediaError]) -> list[str]:
+    problems = []
+    for key, path in pictures_of(shot):
+        info, wrong = _opened(key, path, found)
+        problems += wrong
+        if info is not None and not info.has_video:
+            problems.append(f"{key} is '{path}': it has no pictures; name a video or a picture")
     for effect in shot.effects:
-        if isinstance(effect, LutEffect | InsetEffect | SplitEffect):
-            problems += [f"effect '{effect.name}': {text}" for text in _missing("file", effect.file)]
-            if isinstance(effect, LutEffect) and Path(effect.file).is_file():
-                problems += _problems_of_table(Path(effect.file))
+        if isinstance(effect, LutEffect):
+            problems += _missing("effect 'lut': 'file'", effect.file) or _problems_of_table(Path(effect.file))
     if shot.label is not None and run is not None and shot.label not in run.labels:
         known = nearest(shot.label, list(run.labels)) if run.labels else "; the run knows no labels, leave it out"
         problems.append(f"'label' is '{shot.label}'{known}")
-    if not problems and shot.volume_db is not None and not probe(Path(str(shot.source))).has_sound:
-        problems.append(f"'volume_db' is {shot.volume_db:g}, but {shot.source} has no sound; leave it out")
+    if not problems and shot.volume_db is not None:
+        info, _ = _opened("'source'", str(shot.source), found)
+        if info is not None and not info.has_sound:
+            problems.append(f"'volume_db' is {shot.volume_db:g}, but {shot.source} has no sound; leave it out")
     return problems
+
+
+def _without_sound(path: str, found: dict[str, Material | MediaError]) -> list[str]:
+    info, problems = _opened("'file'", path, found)
+    if info is not None and not info.has_sound:
+        problems.append(f"'file' is '{path}': it has no sound; name a file that has")
+    return problems
+
+
+def _opened(
+    key: str, path: str, found: dict[str, Material | MediaError]
+) -> tuple[MediaInfo | None, list[str]]:  # fmt: skip
+    """What a file is, or why it cannot be known; each is looked at once."""
+    problems = _missing(key, path)
+    if problems:
+        return None, problems
+    if path not in found:
+        try:
+            found[path] = look_at(path)
+        except MediaError as error:
+            found[path] = error
+    file = found[path]
+    if isinstance(file, MediaError):
+        reason = str(file).removeprefix(f"{show(path)}: ")
+        return None, [f"{key} is '{path}': {reason}; name another file"]
+    return file.info, []
 
 
 def _problems_of_table(path: Path) -> list[str]:
@@ -122,4 +160,4 @@ def _missing(key: str, path: str) -> list[str]:
         reason = "it is a folder; name a file" if Path(path).is_dir() else "no such file"
     except OSError as error:  # a name that no disk takes, a folder that may not be looked into
         reason = f"{error.strerror}; name another file"
-    return [f"'{key}' is '{path}': {reason}"]
+    return [f"{key} is '{path}': {reason}"]

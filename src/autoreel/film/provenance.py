@@ -5,15 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoreel.errors import RunError
+from autoreel.film.effects import InsetEffect, SplitEffect
 from autoreel.film.layout import Layout, Placed
-from autoreel.film.storyboard import GENERATED_VERBS, LATENT_TRANSITIONS, REPAINTED_VERBS, Storyboard, plain_values
+from autoreel.film.storyboard import (
+    GENERATED_VERBS,
+    LATENT_TRANSITIONS,
+    REPAINTED_VERBS,
+    Shot,
+    Storyboard,
+    plain_values,
+)
 from autoreel.generation.clips import NOTICES
 from autoreel.media import watermark
 from autoreel.runs import RunFolder, sync
@@ -33,11 +43,33 @@ NOTICE = {
     "mixed": "Partly AI-generated with autoreel: the record beside this file tells the generated seconds from others.",
     "original": "Edited with autoreel; no picture in it was made by a model.",
 }
+KINDS_OF_NOTICE: dict[str, Kinds] = {
+    **{notice: frozenset({KIND_OF_VERB[verb]}) for verb, notice in NOTICES.items()},
+    NOTICE["mixed"]: frozenset({"generated", "original"}),  # which seconds, only its record tells
+    NOTICE["original"]: frozenset({"original"}),
+}
 
 
-def kind_of_film(seen: Sequence[Kinds]) -> str:
+class Stretch(NamedTuple):
+    """Frames of a film, from `first` to before `last`, that show the same kinds."""
+
+    first: int
+    last: int
+    kinds: Kinds
+
+
+def told_by(texts: Mapping[str, str]) -> tuple[str, Kinds] | None:
+    """What the metadata of a file say of its pictures, where autoreel wrote them: the text, and the kinds it means."""
+    for text in texts.values():
+        for notice, kinds in KINDS_OF_NOTICE.items():
+            if text.startswith(notice):
+                return text, kinds
+    return None
+
+
+def kind_of_film(seen: Iterable[Stretch]) -> str:
     """`generated`, `rebuilt`, `mixed` or `original`, by what the frames of a film, or of a part of it, show."""
-    kinds = set().union(*seen) - {"plain"}
+    kinds = set[str]().union(*(stretch.kinds for stretch in seen)) - {"plain"}
     if kinds <= {"original"}:
         return "original"
     return kinds.pop() if len(kinds) == 1 else "mixed"
@@ -86,21 +118,59 @@ def upscaler_hash(storyboard: Storyboard) -> str | None:
     return found.sha256 if found is not None else None
 
 
-def kinds_seen(layout: Layout) -> list[Kinds]:
-    """What each frame of a film shows: `generated`, `rebuilt`, `original`, `plain`; several where shots meet.
+def kinds_seen(layout: Layout, part: range, files: Mapping[str, Kinds]) -> list[Stretch]:
+    """What the frames of a film show: `generated`, `rebuilt`, `original`, `plain`; several where shots meet.
 
     A transition that the model paints counts as what the model made of it, beside both shots.
+
+    Args:
+        layout: the timeline of the whole film.
+        part: the frames that are asked for.
+        files: what each file of material shows; `original` for others.
+
+    Returns:
+        Stretches without gaps, from the first frame of the part to its last, each of other kinds than the one before.
     """
-    seen: list[set[str]] = [set() for _ in range(layout.num_frames)]
+    changes: dict[int, Counter[str]] = defaultdict(Counter)
     for placed in layout.placed:
-        spans = [(KIND_OF_VERB[placed.shot.verb], placed.start, placed.num_frames)]
+        spans = [(kinds_of_shot(placed.shot, files), placed.start, placed.num_frames)]
         if placed.into is not None and placed.into.kind in LATENT_TRANSITIONS:
             begin = placed.first - placed.into_frames // 2
-            spans.append((KIND_OF_VERB[placed.into.kind], begin, placed.into_frames))
-        for kind, begin, length in spans:
-            for frame in range(max(0, begin), min(layout.num_frames, begin + length)):
-                seen[frame].add(kind)
-    return [frozenset(kinds) for kinds in seen]
+            spans.append((frozenset({KIND_OF_VERB[placed.into.kind]}), begin, placed.into_frames))
+        for kinds, begin, length in spans:
+            for kind in kinds:
+                changes[min(part.stop, max(part.start, begin))][kind] += 1
+                changes[max(part.start, min(part.stop, begin + length))][kind] -= 1
+    seen: list[Stretch] = []
+    now: Counter[str] = Counter()
+    for first, last in pairwise(sorted({*changes, part.stop})):
+        now.update(changes[first])
+        kinds = frozenset(kind for kind, count in now.items() if count)
+        if seen and seen[-1].kinds == kinds:
+            seen[-1] = seen[-1]._replace(last=last)
+        else:
+            seen.append(Stretch(first, last, kinds))
+    return seen
+
+
+def kinds_of_shot(shot: Shot, files: Mapping[str, Kinds]) -> Kinds:
+    """What a shot shows, with the clips that its effects put beside it."""
+
+    def of_files(*names: str | None) -> Kinds:
+        return frozenset().union(*(files.get(name, {"original"}) for name in names if name is not None))
+
+    kinds = frozenset({KIND_OF_VERB[shot.verb]})
+    if shot.verb in ("material", "still"):
+        kinds = of_files(shot.source)
+    elif shot.verb in REPAINTED_VERBS:  # painted again, something made up stays made up
+        kinds |= of_files(shot.source, shot.to) & {"generated"}
+    return kinds | of_files(*(effect.file for effect in shot.effects if isinstance(effect, InsetEffect | SplitEffect)))
+
+
+def of_each_frame(seen: Iterable[Stretch]) -> Iterator[Kinds]:
+    """The kinds of one frame after the other."""
+    for stretch in seen:
+        yield from repeat(stretch.kinds, stretch.last - stretch.first)
 
 
 def shows_model(kinds: Kinds) -> bool:
@@ -108,17 +178,16 @@ def shows_model(kinds: Kinds) -> bool:
     return not kinds.isdisjoint(MADE_BY_MODEL)
 
 
-def timeline(seen: Sequence[Kinds], rate: Fraction) -> list[dict[str, Any]]:
+def timeline(seen: Sequence[Stretch], rate: Fraction) -> list[dict[str, Any]]:
     """What the frames of a film show, as spans without gaps or overlaps; times from its first frame on."""
-    spans: list[dict[str, Any]] = []
-    for frame, kinds in enumerate(seen):
-        if not spans or spans[-1]["kinds"] != sorted(kinds):
-            spans.append({"start_s": _seconds(frame, rate), "end_s": 0.0, "kinds": sorted(kinds)})
-        spans[-1]["end_s"] = _seconds(frame + 1, rate)
-    return spans
+    start = seen[0].first
+    return [
+        {"start_s": _seconds(first - start, rate), "end_s": _seconds(last - start, rate), "kinds": sorted(kinds)}
+        for first, last, kinds in seen
+    ]
 
 
-def statement(layout: Layout, part: range, seen: Sequence[Kinds], run_hash: str | None) -> dict[str, Any]:
+def statement(layout: Layout, part: range, seen: Sequence[Stretch], run_hash: str | None) -> dict[str, Any]:
     """What a signed manifest says besides the kind of film: short, and with nothing of the person's own.
 
     Args:
@@ -149,8 +218,9 @@ def is_marked(record: Path) -> bool:
 
 
 def record(
-    storyboard: Storyboard, layout: Layout, *, part: range, seen: Sequence[Kinds], film: str, sha256: str | None,
-    path: Path, run_hash: str | None, wall_s: float, is_marked: bool, delivery: Mapping[str, Any],
+    storyboard: Storyboard, layout: Layout, *, part: range, seen: Sequence[Stretch], files: Mapping[str, Kinds],
+    film: str, sha256: str | None, path: Path, run_hash: str | None, wall_s: float, is_marked: bool,
+    delivery: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """All that is needed to make a film again, and which of its seconds are generated.
 
@@ -158,7 +228,8 @@ def record(
         storyboard: what was rendered.
         layout: the timeline of the whole film.
         part: its frames that the file has.
-        seen: what these show, as `kinds_seen` tells of the whole film.
+        seen: what these show, as `kinds_seen` tells.
+        files: what each file of material shows.
         film: the name of the film's file.
         sha256: its digest.
         path: where the record will stand; paths in it are relative to that place.
@@ -183,7 +254,7 @@ def record(
         "versions": versions(),
         "delivery": dict(delivery),
         "timeline": timeline(seen, rate),
-        "spans": [_span(placed, part, rate) for placed in layout.placed if _within(placed, part)],
+        "spans": [_span(placed, part, rate, files) for placed in layout.placed if _within(placed, part)],
         "storyboard": plain_values(storyboard, path.absolute().parent),
     }
     if len(part) < layout.num_frames:
@@ -238,12 +309,13 @@ def _within(placed: Placed, part: range) -> bool:
     return placed.start < part.stop and placed.start + placed.num_frames > part.start
 
 
-def _span(placed: Placed, part: range, rate: Fraction) -> dict[str, Any]:
+def _span(placed: Placed, part: range, rate: Fraction, files: Mapping[str, Kinds]) -> dict[str, Any]:
     """When a shot is seen, its transitions included: in a crossfade two spans overlap."""
     begin, end = max(placed.start, part.start), min(placed.start + placed.num_frames, part.stop)
+    kinds = sorted(kinds_of_shot(placed.shot, files))
     return {
         "shot": placed.number,
-        "kind": KIND_OF_VERB[placed.shot.verb],
+        "kind": kinds[0] if len(kinds) == 1 else "mixed",
         "verb": placed.shot.verb,
         "start_s": _seconds(begin - part.start, rate),
         "end_s": _seconds(end - part.start, rate),

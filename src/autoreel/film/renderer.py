@@ -129,7 +129,7 @@ def render(
         run.enlarge_stream(iter(()))  # what is wrong with it is said before anything is made
     if delivery.preview:
         board = board.model_copy(update={"canvas": small_canvas(board.canvas)})
-    check_sources(board, run, where)
+    files = {path: file.kinds for path, file in check_sources(board, run, where).items()}
     check_places(board, out)
     layout = lay_out(board, beats_of(board))
     first, last = delivery.frames_of(layout)
@@ -147,7 +147,7 @@ def render(
     composer = Composer(board, layout, run, cache, run_hash, first, last, planar=planar)
     wanted = composer.wanted()
     part, record = range(first, last), beside(out, ".json")
-    seen = provenance.kinds_seen(layout)[first:last]
+    seen = provenance.kinds_seen(layout, part, files)
     kind, details = provenance.kind_of_film(seen), provenance.statement(layout, part, seen, run_hash)
     stop = threading.Event()
     with ExitStack() as stack:
@@ -165,7 +165,7 @@ def render(
         pictures = stack.enter_context(ahead(frames, FRAMES_AHEAD, stop))
         progress = _Progress(last - first, report)
         marker = Watermark(size, canvas.rate, run_id(run_hash))
-        for number, picture, kinds in zip(part, pictures, seen, strict=True):
+        for number, picture, kinds in zip(part, pictures, provenance.of_each_frame(seen), strict=True):
             is_marked = watermark and provenance.shows_model(kinds)
             _write(titles.over(picture, number), writer, planar, marker if is_marked else None, number)
             progress.told(number + 1 - first)
@@ -173,8 +173,8 @@ def render(
         sha256 = provenance.digest(writer.complete())
         wall_s = time.monotonic() - started_s
         values = provenance.record(
-            board, layout, part=part, seen=seen, film=out.name, sha256=sha256, path=record, run_hash=run_hash,
-            wall_s=wall_s, is_marked=watermark, delivery=delivery.as_record(writer.codec),
+            board, layout, part=part, seen=seen, files=files, film=out.name, sha256=sha256, path=record,
+            run_hash=run_hash, wall_s=wall_s, is_marked=watermark, delivery=delivery.as_record(writer.codec),
         )  # fmt: skip
         provenance.write_record(values, told)
     is_whole = (first, last) == (0, layout.num_frames)

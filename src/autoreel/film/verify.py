@@ -12,7 +12,6 @@ from typing import Any, Literal
 from autoreel.errors import ConfigError, MediaError, UsageError
 from autoreel.film import provenance
 from autoreel.film.document import beside, read_record
-from autoreel.generation.clips import NOTICES
 from autoreel.media import watermark, watermark_search
 from autoreel.media.decode import FrameChunk, decode, decode_images
 from autoreel.media.limits import FILM
@@ -121,6 +120,7 @@ def verify(path: Path, record: Path | None = None) -> Verification:
     first = pictures[0] if pictures else path
     info = None if pictures else probe(path)
     texts = {**(info.texts if info is not None else {}), **written_texts(first)}
+    notice = provenance.told_by(texts)
     if info is not None and not info.has_video:
         raise MediaError(f"{path}: it has no pictures")
     told = _record(path, record, found)
@@ -134,8 +134,8 @@ def verify(path: Path, record: Path | None = None) -> Verification:
         _compare(told, mark, found)
     manifest = _manifest(first, found)
     return Verification(
-        str(path), info, texts, _notice(texts), told, mark, was_sought, manifest, tuple(found.notes),
-        tuple(found.disagreements),
+        str(path), info, texts, notice[0] if notice is not None else None, told, mark, was_sought, manifest,
+        tuple(found.notes), tuple(found.disagreements),
     )  # fmt: skip
 
 
@@ -153,13 +153,6 @@ def _chunks(path: Path, pictures: list[Path], record: Record | None) -> Iterator
     assert record is not None  # or the mark would not be looked for
     length_s = record.timeline[-1][1]
     return decode_images(pictures, rate=Fraction(len(pictures)) / Fraction(length_s), size=size, fit="stretch")
-
-
-def _notice(texts: Mapping[str, str]) -> str | None:
-    """The sentence of ours that stands in the metadata."""
-    known = {*NOTICES.values(), *provenance.NOTICE.values()}
-    said = [text for text in texts.values() for notice in known if text.startswith(notice)]
-    return said[0] if said else None
 
 
 def _record(path: Path, named: Path | None, found: _Evidence) -> Record | None:
