@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from autoreel.errors import MediaError
+from autoreel.errors import ConfigError
 from autoreel.film import painted
 from autoreel.film.cache import ShotCache
 from autoreel.film.composer import Composer
@@ -78,7 +78,7 @@ def test_a_loop_comes_round_again(tmp_path: Path, striped_run: Any) -> None:
 
 def test_a_clip_that_is_too_short_is_told(tmp_path: Path, striped_run: Any) -> None:
     red = _video(tmp_path / "red.mp4", RED)
-    with pytest.raises(MediaError, match=r"shot 1: .* ends .* s before the shot does"):
+    with pytest.raises(ConfigError, match=r"shot 1: .* ends .* s before the shot does"):
         _rendered(tmp_path, striped_run, [{"verb": "vary", "source": red, "length_s": 4}])
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from autoreel.clip import Frames, Sound
 from autoreel.config import Config, DataConfig, dump_config
-from autoreel.errors import ConfigError, MediaError, OutputError, RunError, UsageError
+from autoreel.errors import ConfigError, OutputError, RunError, UsageError
 from autoreel.film import batches
 from autoreel.film.document import load_storyboard, save_storyboard
 from autoreel.film.make import canvas_for, make_film
@@ -322,7 +322,7 @@ def test_a_rebuilt_clip_that_ends_a_little_early_is_held(
     board = _board(tmp_path, [{"verb": "rebuild", "source": source, "length_s": length_s}])
     assert render(board, striped_run, tmp_path / "film.mp4").num_frames == round(length_s * 25)
     board = _board(tmp_path, [{"verb": "rebuild", "source": source, "length_s": length_s + 0.5}])
-    with pytest.raises(MediaError, match=r"shot 1: .*blue.mp4 ends 0\.\d+ s before the shot does; shorten"):
+    with pytest.raises(ConfigError, match=r"shot 1: .*blue.mp4 ends 0\.\d+ s before the shot does; shorten"):
         render(board, striped_run, tmp_path / "film.mp4")
 
 
@@ -413,7 +413,7 @@ def test_titles_are_looked_at_before_anything_is_made(
 def test_material_that_ends_too_early_is_said_and_no_film_is_left(tmp_path: Path, striped_run: Any) -> None:
     source = str(_video(tmp_path / "blue.mp4"))
     board = _board(tmp_path, [{"verb": "material", "source": source, "length_s": 3.0}])
-    with pytest.raises(MediaError, match=r"shot 1: .*blue.mp4 ends 1\.\d+ s before the shot does; shorten"):
+    with pytest.raises(ConfigError, match=r"shot 1: .*blue.mp4 ends 1\.\d+ s before the shot does; shorten"):
         render(board, striped_run, tmp_path / "film.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blue.mp4"]
 

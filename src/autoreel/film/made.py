@@ -16,6 +16,7 @@ from autoreel.clip import Frames
 from autoreel.config import Config
 from autoreel.errors import MediaError
 from autoreel.film.layout import Placed
+from autoreel.film.storyboard import Shot
 from autoreel.media.decode import decode, first_frame
 from autoreel.media.limits import FILM
 
@@ -148,10 +149,18 @@ def _morphed(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
 def _slowed(placed: Placed, run: FilmRun, count: int) -> Iterator[Frames]:
     """The latents of its pictures, resampled in time: what lies between two is painted, not repeated."""
     shot, source = placed.shot, str(placed.shot.source)
-    factor = shot.factor or 0.5
-    needed = math.ceil((count - 1) * factor + 1e-6) + 1
+    needed = num_slowed(shot, count)
     chunks = _chunks(source, run, shot.in_s or 0.0, shot.out_s, needed)
-    return run.slow_stream(_held(chunks, needed, placed.number, run.rate, source), 1 / factor)
+    return run.slow_stream(_held(chunks, needed, placed.number, run.rate, source), 1 / _slowness(shot))
+
+
+def num_slowed(shot: Shot, count: int) -> int:
+    """How many frames of its clip a shot in slow motion needs to show `count`."""
+    return math.ceil((count - 1) * _slowness(shot) + 1e-6) + 1
+
+
+def _slowness(shot: Shot) -> float:
+    return shot.factor or 0.5
 
 
 _VERBS: dict[str, Callable[[Placed, FilmRun, int], Iterator[Frames]]] = {

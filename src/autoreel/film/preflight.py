@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,9 @@ from autoreel.config import nearest
 from autoreel.errors import ConfigError, MediaError, OutputError
 from autoreel.film.document import beside, is_record
 from autoreel.film.effects import InsetEffect, LutEffect, SplitEffect
+from autoreel.film.layout import Layout, lay_out
 from autoreel.film.material import Material, look_at, pictures_of
+from autoreel.film.needs import problems_backwards, problems_of_lengths
 from autoreel.film.storyboard import Shot, Storyboard
 from autoreel.film.tones import read_cube
 from autoreel.generation.clips import what_would_be_lost
@@ -51,9 +53,33 @@ def check_sources(storyboard: Storyboard, run: FilmRun | None, where: str) -> di
     for number, title in enumerate(storyboard.titles, start=1):
         if title.font is not None:
             problems += [f"title {number}: {text}" for text in _missing("'font'", title.font)]
+    files = {path: file for path, file in found.items() if isinstance(file, Material)}
+    problems += _problems_of_layout(storyboard, run, files)
     if problems:
         raise ConfigError(problems, where)
-    return {path: file for path, file in found.items() if isinstance(file, Material)}
+    return files
+
+
+def check_lengths(
+    storyboard: Storyboard, layout: Layout, run: FilmRun | None, files: Mapping[str, Material], planar: bool, where: str
+) -> None:  # fmt: skip
+    """What `check_sources` could not know yet: lengths counted in beats, and how much memory a picture takes.
+
+    Args:
+        storyboard, layout: what and when.
+        run: the trained run, when any shot needs one.
+        files: what its files are, as `check_sources` tells.
+        planar: pictures are laid out as encoders take them.
+        where: the storyboard's file, for the message.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    problems = problems_backwards(storyboard, layout, run, files, planar)
+    if _counts_beats(storyboard):
+        problems += problems_of_lengths(storyboard, layout, run, files)
+    if problems:
+        raise ConfigError(problems, where)
 
 
 def check_places(storyboard: Storyboard, out: Path) -> None:
@@ -143,6 +169,25 @@ def _opened(
         reason = str(file).removeprefix(f"{show(path)}: ")
         return None, [f"{key} is '{path}': {reason}; name another file"]
     return file.info, []
+
+
+def _problems_of_layout(
+    storyboard: Storyboard, run: FilmRun | None, files: Mapping[str, Material]
+) -> list[str]:  # fmt: skip
+    """What is wrong with lengths, where they are known before the beats of the music are counted."""
+    if _counts_beats(storyboard):
+        return []
+    try:
+        layout = lay_out(storyboard)
+    except ConfigError as error:
+        return list(error.problems)
+    problems = problems_of_lengths(storyboard, layout, run, files)
+    return problems + problems_backwards(storyboard, layout, run, files, planar=True)
+
+
+def _counts_beats(storyboard: Storyboard) -> bool:
+    """Whether lengths depend on the beats of the music."""
+    return storyboard.tempo_bpm is None and any(shot.beats is not None for shot in storyboard.shots)
 
 
 def _problems_of_table(path: Path) -> list[str]:

@@ -28,7 +28,7 @@ from autoreel.film.document import beside, load_storyboard, read_record
 from autoreel.film.layout import lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.overlays import Overlays
-from autoreel.film.preflight import check_places, check_sources
+from autoreel.film.preflight import check_lengths, check_places, check_sources
 from autoreel.film.soundtrack import soundtrack
 from autoreel.film.storyboard import Canvas, Storyboard, needs_run
 from autoreel.film.takes import Takes
@@ -129,7 +129,7 @@ def render(
         run.enlarge_stream(iter(()))  # what is wrong with it is said before anything is made
     if delivery.preview:
         board = board.model_copy(update={"canvas": small_canvas(board.canvas)})
-    files = {path: file.kinds for path, file in check_sources(board, run, where).items()}
+    files = check_sources(board, run, where)
     check_places(board, out)
     layout = lay_out(board, beats_of(board))
     first, last = delivery.frames_of(layout)
@@ -140,6 +140,7 @@ def render(
     # What cannot be written is said before anything is made.
     trial = VideoWriter(out, size, canvas.rate, codec=delivery.codec, hardware=delivery.hardware)
     planar, without_chip = trial.takes_planar, trial.without_chip()
+    check_lengths(board, layout, run, files, planar, where)
     if without_chip is not None and report is not None:
         report(f"hardware: {without_chip}; the processor does it")
     if trial.written_rate != canvas.rate and report is not None:
@@ -147,7 +148,8 @@ def render(
     composer = Composer(board, layout, run, cache, run_hash, first, last, planar=planar)
     wanted = composer.wanted()
     part, record = range(first, last), beside(out, ".json")
-    seen = provenance.kinds_seen(layout, part, files)
+    kinds = {path: file.kinds for path, file in files.items()}
+    seen = provenance.kinds_seen(layout, part, kinds)
     kind, details = provenance.kind_of_film(seen), provenance.statement(layout, part, seen, run_hash)
     stop = threading.Event()
     with ExitStack() as stack:
@@ -165,15 +167,15 @@ def render(
         pictures = stack.enter_context(ahead(frames, FRAMES_AHEAD, stop))
         progress = _Progress(last - first, report)
         marker = Watermark(size, canvas.rate, run_id(run_hash))
-        for number, picture, kinds in zip(part, pictures, provenance.of_each_frame(seen), strict=True):
-            is_marked = watermark and provenance.shows_model(kinds)
+        for number, picture, shown in zip(part, pictures, provenance.of_each_frame(seen), strict=True):
+            is_marked = watermark and provenance.shows_model(shown)
             _write(titles.over(picture, number), writer, planar, marker if is_marked else None, number)
             progress.told(number + 1 - first)
         # All that can be done before is: between the film's name and its record's lies nothing that takes time.
         sha256 = provenance.digest(writer.complete())
         wall_s = time.monotonic() - started_s
         values = provenance.record(
-            board, layout, part=part, seen=seen, files=files, film=out.name, sha256=sha256, path=record,
+            board, layout, part=part, seen=seen, files=kinds, film=out.name, sha256=sha256, path=record,
             run_hash=run_hash, wall_s=wall_s, is_marked=watermark, delivery=delivery.as_record(writer.codec),
         )  # fmt: skip
         provenance.write_record(values, told)

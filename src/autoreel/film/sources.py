@@ -19,17 +19,19 @@ from PIL import Image
 
 from autoreel.clip import Frames
 from autoreel.errors import ConfigError, RunError
+from autoreel.film.effects import ReverseEffect, SmoothEffect
 from autoreel.film.layout import Placed
 from autoreel.film.made import HELD_S, FilmRun, make, too_short, without
 from autoreel.film.motion import along_motion
 from autoreel.film.pace import Pace
-from autoreel.film.storyboard import Canvas, Shot
+from autoreel.film.storyboard import Canvas, Shot, is_generated, is_repainted
 from autoreel.media.decode import decode, first_frame
 from autoreel.media.limits import FILM
-from autoreel.media.probe import probe
+from autoreel.media.probe import MediaInfo, probe
 from autoreel.media.yuv420 import Picture, Planar, as_rgb, from_rgb, plain, planes_of
 
 MAX_REVERSED_BYTES = 1 << 30
+MAX_DECODED_HZ = 1000  # the decoder gives no more pictures a second
 
 
 def open_source(
@@ -79,13 +81,8 @@ def skipped(shot: Shot, rate: Fraction) -> int:
 def _material(placed: Placed, canvas: Canvas, fitter: Fitter) -> Iterator[Picture]:
     """The person's own footage, decoded at the pace it is shown and near the size it is shown."""
     shot, source = placed.shot, Path(str(placed.shot.source))
-    pace = Pace.of(placed, canvas.rate, canvas.rate)
-    speed, rate = pace.speed, canvas.rate
-    if speed is not None and not pace.is_smooth:  # the same speed throughout is a matter of the decoder's rate
-        pace, rate = replace(pace, warps=()), canvas.rate / speed
-    elif pace.is_smooth:  # frames in between are made from the source's own, not from repeated ones
-        rate = min(canvas.rate, probe(source).rate or canvas.rate)
-        pace = Pace.of(placed, rate, canvas.rate)
+    is_smooth = any(isinstance(effect, SmoothEffect) for effect in shot.effects)
+    pace, rate = pace_of_material(placed, canvas, probe(source).rate if is_smooth else None)
     start_s = shot.in_s or 0.0
     span_s = float((pace.num_source + 1) / rate)
     end_s = min(shot.out_s or math.inf, start_s + span_s)
@@ -101,6 +98,46 @@ def _material(placed: Placed, canvas: Canvas, fitter: Fitter) -> Iterator[Pictur
     )
     fit = Planar if is_ready else fitter.fit
     return _paced((c.frames for c in chunks), pace, placed.number, rate, fit, str(source))
+
+
+def pace_of_material(placed: Placed, canvas: Canvas, own_rate: Fraction | None) -> tuple[Pace, Fraction]:
+    """How a shot goes through the person's own footage, and at which rate that is decoded.
+
+    Args:
+        own_rate: pictures per second of the footage, as it says; only frames in between ask for it.
+    """
+    pace = Pace.of(placed, canvas.rate, canvas.rate)
+    if pace.is_smooth:  # frames in between are made from the source's own, not from repeated ones
+        rate = min(canvas.rate, own_rate or canvas.rate)
+        return Pace.of(placed, rate, canvas.rate), rate
+    if pace.speed is not None and canvas.rate / pace.speed <= MAX_DECODED_HZ:
+        return replace(pace, warps=()), canvas.rate / pace.speed  # one speed throughout is left to the decoder
+    return pace, canvas.rate
+
+
+def bytes_reversed(placed: Placed, canvas: Canvas, run: FilmRun | None, info: MediaInfo | None, planar: bool) -> int:
+    """What a shot that runs backwards holds in memory, as far as that is known; 0 for every other.
+
+    Args:
+        run: for shots that need a model.
+        info: what its source is.
+        planar: its effects take pictures in the layout of encoders.
+    """
+    shot, size = placed.shot, (canvas.height, canvas.width)
+    if not any(isinstance(effect, ReverseEffect) for effect in shot.effects):
+        return 0
+    if shot.verb == "material" and info is not None:
+        pace, _ = pace_of_material(placed, canvas, info.rate)
+        decoded = size if canvas.fit == "crop" else Fitter(canvas).scaled_size(info.height, info.width)
+        return pace.num_source * decoded[0] * decoded[1] * 3 // (2 if planar and decoded == size else 1)
+    if run is not None and (is_generated(shot) or is_repainted(shot)):
+        return Pace.of(placed, run.rate, canvas.rate).num_source * run.size[0] * run.size[1] * 3
+    return 0
+
+
+def too_long_backwards(number: int) -> str:
+    """A shot that runs backwards is held whole, and cannot be."""
+    return f"shot {number}: too long to run backwards; make it shorter"
 
 
 def _paced(
@@ -150,7 +187,7 @@ def _gathered(frames: Iterator[Frames], count: int, number: int) -> list[Frames]
     for frame in frames:
         gathered.append(frame)
         if len(gathered) * frame.nbytes > MAX_REVERSED_BYTES:
-            raise ConfigError([f"shot {number}: too long to run backwards; make it shorter"], "storyboard")
+            raise ConfigError([too_long_backwards(number)], "storyboard")
         if len(gathered) == count:
             break
     return gathered

@@ -209,10 +209,15 @@ def is_generated(shot: Shot) -> bool:
     return shot.verb in GENERATED_VERBS
 
 
+def is_repainted(shot: Shot) -> bool:
+    """Whether the shot's frames come from the codec alone."""
+    return shot.verb in REPAINTED_VERBS
+
+
 def needs_run(shot: Shot) -> bool:
     """Whether the shot needs a trained model: what the prior makes, what the codec paints, and latent transitions."""
     leads_in = shot.transition is not None and shot.transition.kind in LATENT_TRANSITIONS
-    return is_generated(shot) or shot.verb in REPAINTED_VERBS or leads_in
+    return is_generated(shot) or is_repainted(shot) or leads_in
 
 
 def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
