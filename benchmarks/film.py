@@ -46,6 +46,8 @@ FLASH_EVERY_S = 10.0
 class StandIn:
     """As much of a trained run as a film asks for; its frames are noise that drifts, at 128 pixels."""
 
+    computed_on = "cpu, uint8"
+
     def __init__(self) -> None:
         self.labels, self.size, self.rate, self.config = (), (128, 128), Fraction(RATE), Config()
 

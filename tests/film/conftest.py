@@ -15,6 +15,8 @@ from autoreel.config import Config
 class StripedRun:
     """Stands in for a trained run; counts what it is asked for."""
 
+    computed_on = "cpu, float32"
+
     def __init__(self, size: tuple[int, int] = (32, 32), rate: Fraction = Fraction(25)) -> None:
         self.labels, self.size, self.rate = ("red", "green", "blue"), size, rate
         self.config = Config()

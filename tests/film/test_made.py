@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from autoreel.errors import ConfigError
-from autoreel.film import painted
+from autoreel.film import painted, provenance
 from autoreel.film.cache import ShotCache
 from autoreel.film.composer import Composer
 from autoreel.film.layout import lay_out
@@ -136,6 +136,48 @@ def test_every_setting_of_a_verb_is_a_part_of_what_makes_it(
     composer = Composer(board, lay_out(board), striped_run, ShotCache(None), "hash")
     one, other = (composer._what_makes(placed) for placed in composer.layout.placed)
     assert one != other
+
+
+def test_another_device_or_version_makes_every_shot_anew(
+    tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoreel.film.provenance.hash_of_run", lambda board: "hash")
+    shots = [{"length_s": 1.0, "label": "red"},
+             {"length_s": 1.0, "label": "blue", "transition": {"kind": "morph", "length_s": 0.6}}]  # fmt: skip
+
+    def num_made() -> int:
+        before = striped_run.painted
+        _rendered(tmp_path, striped_run, shots)
+        return int(striped_run.painted - before)
+
+    assert num_made() == 3 and num_made() == 0
+    striped_run.computed_on = "another, bfloat16"
+    assert num_made() == 3 and num_made() == 0
+    versions = provenance.versions()
+    for package in ("torch", "autoreel"):
+        monkeypatch.setattr(provenance, "versions", lambda package=package: {**versions, package: "0.1"})
+        assert num_made() == 3 and num_made() == 0
+
+
+def test_a_way_for_another_layout_of_pictures_is_painted_anew(
+    tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the model is given has been rounded by the layout."""
+    monkeypatch.setattr("autoreel.film.provenance.hash_of_run", lambda board: "hash")
+    noise = np.random.default_rng(0).integers(0, 255, (2, 30, 48, 64, 3), dtype=np.uint8)
+    for name, frames in zip(("a.mkv", "b.mkv"), noise, strict=True):
+        with VideoWriter(tmp_path / name, (48, 64), Fraction(25)) as writer:
+            writer.write(frames)
+    board = Storyboard.model_validate({
+        "run": str(tmp_path / "run"), "canvas": {"width": 64, "height": 48, "rate": 25},
+        "shots": [{"verb": "material", "source": str(tmp_path / "a.mkv"), "length_s": 0.6},
+                  {"verb": "material", "source": str(tmp_path / "b.mkv"), "length_s": 0.6,
+                   "transition": {"kind": "morph", "length_s": 0.6}}],
+    })  # fmt: skip
+    alone = render(board, striped_run, tmp_path / "film.gif", keep_shots=False).path.read_bytes()
+    assert render(board, striped_run, tmp_path / "film.mp4").num_made == 1
+    after = render(board, striped_run, tmp_path / "film.gif")
+    assert after.num_made == 1 and after.path.read_bytes() == alone
 
 
 @pytest.mark.parametrize(("count", "step"), [(25, Fraction(1)), (25, Fraction(2, 5)), (24, Fraction(1, 2)), (1, 1)])

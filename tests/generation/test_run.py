@@ -197,6 +197,7 @@ def test_a_run_without_a_prior_still_rebuilds(folder: Path, tmp_path: Path) -> N
         Run.open(bare.root, "cpu")
     bare.save_weights("codec.safetensors", Codec(CONFIG.codec).state_dict(), {})
     run = Run.open(bare.root, "cpu")
+    assert run.computed_on in ("cpu, float32", "cpu, bfloat16")
     assert run.rebuild(clip(5)).shape == (5, 16, 24, 3)
     with pytest.raises(RunError, match="prior is not trained"):
         run.generate("bend", 9)

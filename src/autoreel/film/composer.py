@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 
 from autoreel.clip import Frames
 from autoreel.errors import RunError
+from autoreel.film import provenance
 from autoreel.film.batches import Wanted, is_short_enough
 from autoreel.film.cache import ShotCache
 from autoreel.film.effects import TIMING_EFFECTS, Effect
@@ -20,7 +22,6 @@ from autoreel.film.layout import Layout, Placed
 from autoreel.film.made import FilmRun
 from autoreel.film.pace import Pace
 from autoreel.film.painted import Way, gathered, paint
-from autoreel.film.provenance import upscaler_hash
 from autoreel.film.sources import Fitter, open_source, skipped
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Storyboard
 from autoreel.film.transitions import fade, mix, to_color
@@ -173,8 +174,9 @@ class Composer:
         if self.run_hash is not None:
             shots = [[self._what_makes(p), p.num_frames, p.shot.model_dump(mode="json")] for p in (before, following)]
             canvas = self.board.canvas.model_dump(mode="json")
-            what = {"run": self.run_hash, "way": into.kind, "frames": count, "canvas": canvas, "shots": shots}
-            enlarged_by = upscaler_hash(self.board)  # what the model is given has been enlarged
+            what = {**self._maker, "way": into.kind, "frames": count, "canvas": canvas, "shots": shots,
+                    "planar": self.planar}  # fmt: skip
+            enlarged_by = provenance.upscaler_hash(self.board)  # what the model is given has been enlarged
             what |= {} if enlarged_by is None else {"upscaler": enlarged_by}
         label, seed = following.shot.label, following.shot.seed or 0
         made = self.cache.frames(
@@ -223,6 +225,13 @@ class Composer:
                 return frames
         raise RunError(f"shot {number} was not made")
 
+    @functools.cached_property
+    def _maker(self) -> dict[str, Any]:
+        """The model, and what its sums are rounded by: another device or version of torch gives other pictures."""
+        found = provenance.versions()
+        return {"run": self.run_hash, "computed_on": self.run.computed_on if self.run is not None else None,
+                "versions": [found["autoreel"], found["torch"]]}  # fmt: skip
+
     def _what_makes(self, placed: Placed) -> dict[str, Any] | None:
         """Everything that decides the model's frames of a shot; None when it cannot be told."""
         shot = placed.shot
@@ -232,7 +241,7 @@ class Composer:
         for name in (shot.source, shot.to):
             found = Path(name).stat() if name is not None else None
             given.append([name, found.st_size, found.st_mtime_ns] if found is not None else None)
-        return {"run": self.run_hash, "verb": shot.verb, "label": shot.label, "seed": shot.seed or 0, "given": given,
+        return {**self._maker, "verb": shot.verb, "label": shot.label, "seed": shot.seed or 0, "given": given,
                 "in_s": shot.in_s, "out_s": shot.out_s, "to_in_s": shot.to_in_s, "strength": shot.strength,
                 "way_s": shot.way_s, "factor": shot.factor}  # fmt: skip
 

@@ -107,6 +107,13 @@ class Run:
             for matrix in self._prior.matrices():
                 matrix.requires_grad_(False).data = matrix.data.to(self._dtype)
 
+    @property
+    def computed_on(self) -> str:
+        """The device and the number format that round its pictures: `cpu, float32`."""
+        is_chip = self.device.type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if is_chip else self.device.type
+        return f"{name}, {str(self._dtype).removeprefix('torch.')}"
+
     @classmethod
     def open(cls, path: Path, device: str = "auto") -> Run:
         """Open a run folder.
