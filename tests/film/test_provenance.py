@@ -133,3 +133,46 @@ def test_what_is_seen_takes_no_more_memory_for_more_frames() -> None:
     assert kinds_seen(layout, range(layout.num_frames), {}) == [
         (0, 900_000, frozenset({"generated"})), (900_000, 1_800_000, frozenset({"plain"}))
     ]  # fmt: skip
+
+
+def test_a_record_tells_why_a_film_made_again_will_differ(tmp_path: Path, striped_run: Any) -> None:
+    source, beside = _clip(tmp_path / "a.mkv"), _clip(tmp_path / "b.mkv")
+    (tmp_path / "said.srt").write_text("1\n00:00:00,000 --> 00:00:00,200\nsaid\n")
+    steps = "".join(f"{r} {g} {b}\n" for b in (0, 1) for g in (0, 1) for r in (0, 1))
+    (tmp_path / "look.cube").write_text(f"LUT_3D_SIZE 2\n{steps}")
+    effects = [{"name": "inset", "file": beside}, {"name": "lut", "file": str(tmp_path / "look.cube")}]
+    board = Storyboard.model_validate({
+        "run": str(tmp_path / "run"), "canvas": {"width": 64, "height": 48},
+        "captions": {"file": str(tmp_path / "said.srt")},
+        "shots": [{"verb": "material", "source": source, "length_s": 0.2, "effects": effects}, {"length_s": 0.2}],
+    })  # fmt: skip
+    record = render(board, striped_run, tmp_path / "film.mp4").record
+    inputs = {entry["file"]: entry["shows"] for entry in json.loads(record.read_text())["inputs"]}
+    assert inputs == {"a.mkv": ["original"], "b.mkv": ["original"], "look.cube": [], "said.srt": []}
+
+    def told() -> list[str]:
+        lines: list[str] = []
+        render(record, striped_run, tmp_path / "again.mp4", report=lines.append, keep_shots=False)
+        return [line for line in lines if "will differ" in line or "may differ" in line]
+
+    assert told() == []
+    _clip(tmp_path / "b.mkv", "another")
+    (tmp_path / "look.cube").write_text(f"# warmer\nLUT_3D_SIZE 2\n{steps}")
+    with (tmp_path / "said.srt").open("a") as file:
+        file.write("\n")
+    striped_run.computed_on = "a chip, bfloat16"
+    assert told() == [
+        *(f"{tmp_path / name} is not the file that this film was made of: what is seen or heard of it will differ"
+          for name in ("b.mkv", "look.cube", "said.srt")),
+        "made on cpu, float32, and this is a chip, bfloat16: its pictures may differ a little",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("inputs", [None, 3, [3], [{"file": 1}], [{"file": "a", "sha256": 2}]])
+def test_a_record_that_somebody_wrote_by_hand_is_read(tmp_path: Path, inputs: Any) -> None:
+    record = render(_board({"verb": "card", "length_s": 0.2}), None, tmp_path / "film.mp4").record
+    values = json.loads(record.read_text()) | {"inputs": inputs, "versions": inputs, "computed_on": inputs}
+    record.write_text(json.dumps(values))
+    lines: list[str] = []
+    assert render(record, None, tmp_path / "again.mp4", report=lines.append).num_frames == 5
+    assert not any("differ" in line for line in lines)

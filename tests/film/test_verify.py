@@ -96,17 +96,34 @@ def test_every_format_says_what_it_is(tmp_path: Path, name: str) -> None:
     assert found.mark_was_sought == (path.suffix != ".png")
 
 
+@pytest.mark.parametrize("watermark", [True, False])
+def test_a_mark_that_the_material_brought_is_no_contradiction(tmp_path: Path, watermark: bool) -> None:
+    path, size = tmp_path / "clip.mkv", (256, 256)
+    write_clips(
+        [path], iter([_texture(60, size)[None]]), verb="generate", size=size, rate=Fraction(5), num_frames=60,
+        report=lambda share, text: None, watermark=Watermark(size, 5, 0xABCDEF),
+    )  # fmt: skip
+    shots = [{"verb": "material", "source": str(path), "length_s": 12.0}]
+    canvas = {"width": 256, "height": 256, "rate": 5}
+    board = Storyboard.model_validate({"canvas": canvas, "shots": shots})
+    found = verify(render(board, None, tmp_path / "film.mp4", watermark=watermark).path)
+    assert found.exit_code == FOUND and found.record is not None and found.record.is_marked == watermark
+    assert found.mark is not None and found.mark.identity == (0 if watermark else 0xABCDEF)
+    assert any("the mark may be that of its material" in note for note in found.notes) != watermark
+
+
 def test_records_of_others_are_not_believed(film: Path, tmp_path: Path) -> None:
     other = shutil.copy(film, tmp_path / "other.mp4")
     shutil.copy(film.with_suffix(".json"), tmp_path / "other.json")
     assert verify(Path(other)).record is not None  # the same bytes
     record = json.loads((tmp_path / "other.json").read_text())
-    record["timeline"] = [{"start_s": "now", "end_s": 1, "kinds": []}]
-    (tmp_path / "other.json").write_text(json.dumps(record))
-    found = verify(Path(other))
-    assert found.record is None and any("is no record of a film" in note for note in found.notes)
-    with pytest.raises(ConfigError, match="not the record of a film"):
-        verify(film, tmp_path / "other.json")
+    wrong: dict[str, Any] = {"timeline": [{"start_s": "now", "end_s": 1, "kinds": []}], "inputs": {"a": 1}}
+    for key, value in wrong.items():
+        (tmp_path / "other.json").write_text(json.dumps({**record, key: value}))
+        found = verify(Path(other))
+        assert found.record is None and any("is no record of a film" in note for note in found.notes)
+        with pytest.raises(ConfigError, match="not the record of a film"):
+            verify(film, tmp_path / "other.json")
     del record["timeline"], record["sha256"]
     (tmp_path / "other.json").write_text(json.dumps(record))
     assert any("record of another film" in note for note in verify(Path(other)).notes)

@@ -114,12 +114,12 @@ def problems_of_places(out: Path, inputs: Iterable[Path]) -> list[OutputError]:
 def inputs_of(storyboard: Storyboard) -> list[Path]:
     """The files that a storyboard names."""
     music = [storyboard.music.file] if storyboard.music is not None else []
-    music += [storyboard.captions.file] if storyboard.captions is not None else []
+    captions = [storyboard.captions.file, storyboard.captions.font] if storyboard.captions is not None else []
     effects = [effect.file for shot in storyboard.shots for effect in shot.effects
                if isinstance(effect, LutEffect | InsetEffect | SplitEffect)]  # fmt: skip
     return [Path(name) for name in (
         *effects,
-        *(shot.source for shot in storyboard.shots), *(shot.to for shot in storyboard.shots), *music,
+        *(shot.source for shot in storyboard.shots), *(shot.to for shot in storyboard.shots), *music, *captions,
         *(voice.file for voice in storyboard.voices),
         *(title.font for title in storyboard.titles),
     ) if name is not None]  # fmt: skip

@@ -13,7 +13,7 @@ from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autoreel.errors import RunError
+from autoreel.errors import MediaError, RunError
 from autoreel.film.effects import InsetEffect, SplitEffect
 from autoreel.film.layout import Layout, Placed
 from autoreel.film.storyboard import (
@@ -22,7 +22,9 @@ from autoreel.film.storyboard import (
     REPAINTED_VERBS,
     Shot,
     Storyboard,
+    absolute,
     plain_values,
+    relative,
 )
 from autoreel.generation.clips import NOTICES
 from autoreel.media import watermark
@@ -212,6 +214,21 @@ def digest(film: Path) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of each file that a film is made of, by its path.
+
+    Raises:
+        MediaError: one cannot be read.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        try:
+            found[str(path)] = found.get(str(path)) or digest(path) or ""
+        except OSError as error:
+            raise MediaError(f"{path}: cannot be read: {error.strerror}") from None
+    return found
+
+
 def is_marked(record: Path) -> bool:
     """Whether the film that a record tells of carries the mark; none that was made before there was one does."""
     return json.loads(record.read_text(encoding="utf-8")).get("watermark") is not None
@@ -219,8 +236,8 @@ def is_marked(record: Path) -> bool:
 
 def record(
     storyboard: Storyboard, layout: Layout, *, part: range, seen: Sequence[Stretch], files: Mapping[str, Kinds],
-    film: str, sha256: str | None, path: Path, run_hash: str | None, wall_s: float, is_marked: bool,
-    delivery: Mapping[str, Any],
+    inputs: Mapping[str, str], film: str, sha256: str | None, path: Path, run_hash: str | None,
+    computed_on: str | None, wall_s: float, is_marked: bool, delivery: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """All that is needed to make a film again, and which of its seconds are generated.
 
@@ -230,15 +247,17 @@ def record(
         part: its frames that the file has.
         seen: what these show, as `kinds_seen` tells.
         files: what each file of material shows.
+        inputs: as `digests` gives them.
         film: the name of the film's file.
         sha256: its digest.
         path: where the record will stand; paths in it are relative to that place.
         run_hash: as `hash_of_run` gives it.
+        computed_on: the device and the number format of the run; None where there is none.
         wall_s: how long the rendering took.
         is_marked: the frames of a model carry the mark.
         delivery: how the file was written, as `Delivery.as_record` tells it.
     """
-    kind, rate = kind_of_film(seen), layout.rate
+    kind, rate, folder = kind_of_film(seen), layout.rate, path.absolute().parent
     values = {
         "record": RECORD_VERSION,
         "film": film,
@@ -250,12 +269,17 @@ def record(
         "rendered_in_s": round(wall_s, 2),
         "run_hash": run_hash,
         "upscaler": upscaler_hash(storyboard),
+        "computed_on": computed_on,
         "watermark": {"version": watermark.VERSION, "run_id": watermark.run_id(run_hash)} if is_marked else None,
         "versions": versions(),
         "delivery": dict(delivery),
         "timeline": timeline(seen, rate),
         "spans": [_span(placed, part, rate, files) for placed in layout.placed if _within(placed, part)],
-        "storyboard": plain_values(storyboard, path.absolute().parent),
+        "inputs": [
+            {"file": relative(name, folder), "sha256": sha256, "shows": sorted(files.get(name, ()))}
+            for name, sha256 in inputs.items()
+        ],
+        "storyboard": plain_values(storyboard, folder),
     }
     if len(part) < layout.num_frames:
         values["part_s"] = [_seconds(part.start, rate), _seconds(part.stop, rate)]  # of the film
@@ -272,13 +296,17 @@ def write_record(values: dict[str, Any], path: Path) -> None:
     sync(path)
 
 
-def differences(path: Path, run_hash: str | None, upscaler: str | None = None) -> list[str]:
+def differences(
+    path: Path, *, run_hash: str | None, upscaler: str | None, inputs: Mapping[str, str], computed_on: str | None
+) -> list[str]:  # fmt: skip
     """Why a film made again from its record may not be the same, one line each; nothing when it will be.
 
     Args:
         path: the record, already read once as a storyboard.
         run_hash: as `hash_of_run` gives it now.
         upscaler: as `upscaler_hash` gives it now.
+        inputs: as `digests` gives them now.
+        computed_on: the device and the number format of the run; None where there is none.
     """
     before = json.loads(path.read_text(encoding="utf-8"))
     lines = []
@@ -286,11 +314,25 @@ def differences(path: Path, run_hash: str | None, upscaler: str | None = None) -
         lines.append("the run was trained on since this film was made, or its config changed: its pictures will differ")
     if before.get("upscaler") not in (None, upscaler):
         lines.append("what enlarges its shots was trained on since this film was made: its pictures will differ")
-    now, then = versions(), before.get("versions") or {}
+    lines += [f"{name} is not the file that this film was made of: what is seen or heard of it will differ"
+              for name, sha256 in _recorded_inputs(before, path.absolute().parent) if inputs.get(name) != sha256]
+    then_on = before.get("computed_on")
+    if None not in (then_on, computed_on) and then_on != computed_on:
+        lines.append(f"made on {then_on}, and this is {computed_on}: its pictures may differ a little")
+    now, then = versions(), before.get("versions")
+    then = then if isinstance(then, Mapping) else {}
     changed = [f"{name} {then[name]} is now {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
     if changed:
         lines.append(f"made with other versions, pictures may differ a little: {', '.join(changed)}")
     return lines
+
+
+def _recorded_inputs(record: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+    """The files that a film was made of, and their digests; the record may have been written by anybody."""
+    entries = record.get("inputs")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping) and isinstance(entry.get("file"), str) and isinstance(entry.get("sha256"), str):
+            yield absolute(entry["file"], folder), entry["sha256"]
 
 
 def versions() -> dict[str, str]:

@@ -28,7 +28,7 @@ from autoreel.film.document import beside, load_storyboard, read_record
 from autoreel.film.layout import lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.overlays import Overlays
-from autoreel.film.preflight import check_lengths, check_places, check_sources
+from autoreel.film.preflight import check_lengths, check_places, check_sources, inputs_of
 from autoreel.film.soundtrack import soundtrack
 from autoreel.film.storyboard import Canvas, Storyboard, needs_run
 from autoreel.film.takes import Takes
@@ -112,14 +112,12 @@ def render(
     started_s = time.monotonic()
     where = str(storyboard) if isinstance(storyboard, Path) else "storyboard"
     board = load_storyboard(storyboard) if isinstance(storyboard, Path) else storyboard
-    run_hash = provenance.hash_of_run(board)
+    run_hash, upscaler = provenance.hash_of_run(board), provenance.upscaler_hash(board)
     delivery = delivery or Delivery()
-    if isinstance(storyboard, Path) and storyboard.suffix.lower() == ".json":
-        watermark = watermark and provenance.is_marked(storyboard)
-        delivery = delivery.instead_of(recorded(read_record(storyboard), where), out)
-        if report is not None:
-            for line in provenance.differences(storyboard, run_hash, provenance.upscaler_hash(board)):
-                report(line)
+    made_before = storyboard if isinstance(storyboard, Path) and storyboard.suffix.lower() == ".json" else None
+    if made_before is not None:
+        watermark = watermark and provenance.is_marked(made_before)
+        delivery = delivery.instead_of(recorded(read_record(made_before), where), out)
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = open_run(Path(str(board.run)), device)
     if delivery.upscale is not None:
@@ -141,6 +139,12 @@ def render(
     trial = VideoWriter(out, size, canvas.rate, codec=delivery.codec, hardware=delivery.hardware)
     planar, without_chip = trial.takes_planar, trial.without_chip()
     check_lengths(board, layout, run, files, planar, where)
+    inputs, computed_on = provenance.digests(inputs_of(board)), run.computed_on if run is not None else None
+    if made_before is not None and report is not None:
+        for line in provenance.differences(
+            made_before, run_hash=run_hash, upscaler=upscaler, inputs=inputs, computed_on=computed_on
+        ):
+            report(line)
     if without_chip is not None and report is not None:
         report(f"hardware: {without_chip}; the processor does it")
     if trial.written_rate != canvas.rate and report is not None:
@@ -175,8 +179,9 @@ def render(
         sha256 = provenance.digest(writer.complete())
         wall_s = time.monotonic() - started_s
         values = provenance.record(
-            board, layout, part=part, seen=seen, files=kinds, film=out.name, sha256=sha256, path=record,
-            run_hash=run_hash, wall_s=wall_s, is_marked=watermark, delivery=delivery.as_record(writer.codec),
+            board, layout, part=part, seen=seen, files=kinds, inputs=inputs, film=out.name, sha256=sha256, path=record,
+            run_hash=run_hash, computed_on=computed_on, wall_s=wall_s, is_marked=watermark,
+            delivery=delivery.as_record(writer.codec),
         )  # fmt: skip
         provenance.write_record(values, told)
     is_whole = (first, last) == (0, layout.num_frames)

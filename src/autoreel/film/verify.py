@@ -36,6 +36,7 @@ class Record:
         notice: what the film shows.
         run_hash: of the run it was made with.
         is_marked: its frames of a model carry the mark.
+        has_made_material: some of its material was made by a model, and may carry a mark of its own.
         timeline: (from, to, kinds) of all its seconds.
         versions: of the programs it was made with.
     """
@@ -45,6 +46,7 @@ class Record:
     notice: str
     run_hash: str | None
     is_marked: bool
+    has_made_material: bool
     timeline: tuple[tuple[float, float, tuple[str, ...]], ...]
     versions: Mapping[str, str]
 
@@ -192,6 +194,7 @@ def _as_record(place: Path, film: Path) -> Record:
             notice=str(values["notice"])[:600],
             run_hash=None if run_hash is None else str(run_hash),
             is_marked=values.get("watermark") is not None,
+            has_made_material=any(provenance.shows_model(frozenset(one["shows"])) for one in values.get("inputs", [])),
             timeline=timeline,
             versions={str(key)[:40]: str(value)[:40] for key, value in (values.get("versions") or {}).items()},
         )
@@ -224,13 +227,18 @@ def _compare(record: Record, mark: watermark_search.Found | None, found: _Eviden
     if record.is_of_this_file is False:
         same = "; its mark carries the record's run, so it may be a copy that was packed again or cut" if own else ""
         found.disagreements.append(f"this is not the file that {Path(record.path).name} was written for{same}")
-    if mark is not None and mark.identity is not None and not own and mark.identity != expected:
+    if mark is None and record.is_marked and record.is_of_this_file:
+        found.notes.append("the record says that it is marked; too short, dark or smooth a film shows no mark")
+    if mark is None or (record.is_marked and mark.identity in (expected, None)):
+        return
+    if record.has_made_material:
+        found.notes.append("the mark may be that of its material, some of which a model made")
+        return
+    if mark.identity is not None and mark.identity != expected:
         found.disagreements.append(
             f"the mark names the run {mark.identity:06x}, the record the run {expected:06x}"
         )
-    if mark is None and record.is_marked and record.is_of_this_file:
-        found.notes.append("the record says that it is marked; too short, dark or smooth a film shows no mark")
-    if mark is not None and record.is_of_this_file and not record.is_marked:
+    if record.is_of_this_file and not record.is_marked:
         found.disagreements.append("it carries a mark, and the record says that it was not marked")
 
 
