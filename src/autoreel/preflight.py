@@ -200,14 +200,16 @@ def check_training(fps: float | None, seed: int | None) -> list[AutoreelError]:
 
 
 def check_kind(name: str) -> list[AutoreelError]:
-    """There is such a kind of film, and its file has no problems."""
+    """There is such a kind of film, its file has no problems, and the tables of colours it names are there."""
     from autoreel.film.kinds import load_kind
+    from autoreel.film.preflight import problems_of_tables
 
     try:
-        load_kind(name)
+        kind = load_kind(name)
     except (UsageError, ConfigError) as error:
         return [error]
-    return []
+    problems = problems_of_tables([*kind.effects, *kind.title_effects])
+    return [ConfigError(problems, name)] if problems else []
 
 
 def check_signing(cert: Path | None, key: Path | None, out: Path) -> list[AutoreelError]:

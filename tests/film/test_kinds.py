@@ -9,9 +9,11 @@ import pytest
 from autoreel.errors import ConfigError, UsageError
 from autoreel.film.beats import Beats
 from autoreel.film.director import direct
+from autoreel.film.effects import LutEffect
 from autoreel.film.kinds import Kind, known_kinds, load_kind
 from autoreel.film.layout import lay_out
 from autoreel.film.storyboard import Canvas, Storyboard
+from autoreel.preflight import check_kind
 
 
 def _direct(kind: str, seed: int = 0) -> Storyboard:
@@ -51,6 +53,22 @@ def test_a_kind_of_ones_own(tmp_path: Path) -> None:
     assert load_kind(str(path)) == Kind.model_validate(
         {"shot_s": 3.0, "transitions": {"cut": 1.0}, "effects": [{"name": "sepia"}]}
     )
+
+
+def test_files_of_ones_own_kind_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "k").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "k" / "mine.toml"
+    path.write_text('effects = [{ name = "lut", file = "look.cube" }]\ntitle_effects = [3]\n')
+    with pytest.raises(ConfigError, match=r"'title_effects\.0'"):
+        load_kind(str(path))
+    path.write_text('effects = [{ name = "lut", file = "look.cube" }]\n')
+    for name in (str(path), "k/mine.toml"):
+        assert load_kind(name).effects == (LutEffect(file=str(tmp_path / "k" / "look.cube")),)
+    (problem,) = check_kind("k/mine.toml")
+    assert "k/mine.toml: effect 'lut': 'file' is '" in str(problem) and "no such file" in str(problem)
+    (tmp_path / "k" / "look.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
+    assert check_kind("k/mine.toml") == []
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from autoreel.config import Strict, from_mapping, nearest, read_toml
 from autoreel.errors import UsageError
 from autoreel.film.effects import BlurEffect, ColorEffect, Effect, ZoomEffect
-from autoreel.film.storyboard import Color, Fade, TransitionKind
+from autoreel.film.storyboard import Color, Fade, TransitionKind, absolute, effects_with_paths
 
 Seconds = Annotated[float, Field(gt=0, le=600)]
 Weight = Annotated[float, Field(ge=0, le=1)]
@@ -45,7 +45,7 @@ def known_kinds() -> Sequence[str]:
 
 
 def load_kind(name: str) -> Kind:
-    """A kind of film.
+    """A kind of film; the files that its effects name are seen from its own folder.
 
     Args:
         name: one of `known_kinds`, or the path of a person's own file ending in `.toml`.
@@ -55,7 +55,11 @@ def load_kind(name: str) -> Kind:
         ConfigError: the file has problems; all of them.
     """
     if name.endswith(".toml"):
-        return from_mapping(Kind, read_toml(Path(name)), name)
+        values, folder = read_toml(Path(name)), Path(name).absolute().parent
+        for key in ("effects", "title_effects"):
+            if key in values:
+                values[key] = effects_with_paths(values[key], lambda path: absolute(path, folder))
+        return from_mapping(Kind, values, name)
     if name not in known_kinds():
         raise UsageError(f"unknown kind of film '{name}'{nearest(name, list(known_kinds()))}, or a file of your own")
     with resources.as_file(resources.files("autoreel.film") / "kinds" / f"{name}.toml") as path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autoreel.config import nearest
 from autoreel.errors import ConfigError, MediaError, OutputError
 from autoreel.film.document import beside, is_record
-from autoreel.film.effects import InsetEffect, LutEffect, SplitEffect
+from autoreel.film.effects import Effect, InsetEffect, LutEffect, SplitEffect
 from autoreel.film.layout import Layout, lay_out
 from autoreel.film.material import Material, look_at, pictures_of
 from autoreel.film.needs import problems_backwards, problems_of_lengths
@@ -132,9 +132,7 @@ def _problems_of(shot: Shot, run: FilmRun | None, found: dict[str, Material | Me
         problems += wrong
         if info is not None and not info.has_video:
             problems.append(f"{key} is '{path}': it has no pictures; name a video or a picture")
-    for effect in shot.effects:
-        if isinstance(effect, LutEffect):
-            problems += _missing("effect 'lut': 'file'", effect.file) or _problems_of_table(Path(effect.file))
+    problems += problems_of_tables(shot.effects)
     if shot.label is not None and run is not None and shot.label not in run.labels:
         known = nearest(shot.label, list(run.labels)) if run.labels else "; the run knows no labels, leave it out"
         problems.append(f"'label' is '{shot.label}'{known}")
@@ -188,6 +186,15 @@ def _problems_of_layout(
 def _counts_beats(storyboard: Storyboard) -> bool:
     """Whether lengths depend on the beats of the music."""
     return storyboard.tempo_bpm is None and any(shot.beats is not None for shot in storyboard.shots)
+
+
+def problems_of_tables(effects: Iterable[Effect]) -> list[str]:
+    """Tables of colours that are not there, or are none."""
+    problems = []
+    for effect in effects:
+        if isinstance(effect, LutEffect):
+            problems += _missing("effect 'lut': 'file'", effect.file) or _problems_of_table(Path(effect.file))
+    return problems
 
 
 def _problems_of_table(path: Path) -> list[str]:

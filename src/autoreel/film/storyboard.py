@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -220,37 +220,43 @@ def needs_run(shot: Shot) -> bool:
     return is_generated(shot) or is_repainted(shot) or leads_in
 
 
-def with_paths(values: Mapping[str, Any], change: Any) -> dict[str, Any]:
+def with_paths(values: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """The plain values of a storyboard with `change` applied to each path in them; other values as they are.
 
     Args:
         values: as read from a file or dumped from a model; may be wrong in any way.
         change: path text to path text.
     """
-
-    def entry(item: Any, *keys: str) -> Any:
-        if not isinstance(item, Mapping):
-            return item
-        return {k: change(v) if k in keys and isinstance(v, str) and v else v for k, v in item.items()}
-
-    def entries(items: Any, *keys: str) -> Any:
-        return [entry(item, *keys) for item in items] if isinstance(items, list | tuple) else items
-
-    changed = entry(values, "run")
+    changed = _entry(values, change, "run")
     if "shots" in changed and isinstance(changed["shots"], list | tuple):
         changed["shots"] = [
-            {**shot, "effects": entries(shot["effects"], "file")}
+            {**shot, "effects": effects_with_paths(shot["effects"], change)}
             if isinstance(shot, Mapping) and "effects" in shot else shot
             for shot in changed["shots"]
         ]  # fmt: skip
     for key, keys in (("shots", ("source", "to")), ("titles", ("font",)), ("voices", ("file",))):
         if key in changed:
-            changed[key] = entries(changed[key], *keys)
+            changed[key] = _entries(changed[key], change, *keys)
     if "captions" in changed:
-        changed["captions"] = entry(changed["captions"], "file", "font")
+        changed["captions"] = _entry(changed["captions"], change, "file", "font")
     if "music" in changed:
-        changed["music"] = entry(changed["music"], "file")
+        changed["music"] = _entry(changed["music"], change, "file")
     return dict(changed)
+
+
+def effects_with_paths(effects: Any, change: Callable[[str], str]) -> Any:
+    """`with_paths` for a list of effects."""
+    return _entries(effects, change, "file")
+
+
+def _entries(items: Any, change: Callable[[str], str], *keys: str) -> Any:
+    return [_entry(item, change, *keys) for item in items] if isinstance(items, list | tuple) else items
+
+
+def _entry(item: Any, change: Callable[[str], str], *keys: str) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    return {k: change(v) if k in keys and isinstance(v, str) and v else v for k, v in item.items()}
 
 
 def absolute(path: str, folder: Path) -> str:
