@@ -6,7 +6,6 @@ A check answers with the errors it finds instead of raising the first. Nothing h
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -160,15 +159,12 @@ def check_film_length(length_s: float) -> list[AutoreelError]:
 
 def check_title(title: str) -> list[AutoreelError]:
     """The title says something, is not too long, and the font has its letters."""
-    from autoreel.film.storyboard import MAX_TITLE
+    from autoreel.film.storyboard import problem_of_title
     from autoreel.media.titles import check_shaping, missing_letters
 
-    if not title.strip():
-        return [UsageError("the title is empty; give it words, or leave --title out")]
-    if len(title) > MAX_TITLE:
-        return [UsageError(f"the title has {len(title)} letters; it can have {MAX_TITLE}")]
-    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in title):
-        return [UsageError("the title has characters in it that cannot be shown; leave them out")]
+    problem = problem_of_title(title)
+    if problem is not None:
+        return [UsageError(f"the title {problem}")]
     try:
         check_shaping(title)
     except UsageError as error:

@@ -93,6 +93,8 @@ def _broken() -> Iterator[tuple[str, dict[str, Any], list[str]]]:
                 continue  # a path or a text may be any word
             yield f"{name} is {kind}", _with(path, wrong), ["unknown effect" if key == "name" else f"'{key}'"]
         if not is_text:
+            if key not in ("version", "rate"):
+                yield f"{name} is a text", _with(path, str(given)), [f"'{key}' is {given}: input should be a valid "]
             for wrong in (-1e12, 1e12, float("nan")):
                 yield f"{name} is {wrong}", _with(path, wrong), [f"'{key}'", str(wrong)[:4]]
         else:

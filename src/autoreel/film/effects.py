@@ -19,8 +19,10 @@ def _as_path(path: str) -> str:
 
 
 FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$"), AfterValidator(_as_path)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Tone = Annotated[float, Field(ge=-1, le=1)]
+Real = Annotated[float, Field(strict=True)]  # a number is no text, and no truth
+Whole = Annotated[int, Field(strict=True)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Tone = Annotated[Real, Field(ge=-1, le=1)]
 Shift = tuple[Tone, Tone, Tone]
 Points = Annotated[tuple[tuple[Share, Share], ...], Field(max_length=32)]
 
@@ -29,11 +31,11 @@ class ColorEffect(Strict):
     """Brightness, contrast, saturation, gamma and warmth; the defaults change nothing."""
 
     name: Literal["color"] = "color"
-    brightness: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    contrast: Annotated[float, Field(ge=0, le=4)] = 1.0
-    saturation: Annotated[float, Field(ge=0, le=4)] = 1.0
-    gamma: Annotated[float, Field(ge=0.1, le=10)] = 1.0
-    warmth: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    brightness: Annotated[Real, Field(ge=-1, le=1)] = 0.0
+    contrast: Annotated[Real, Field(ge=0, le=4)] = 1.0
+    saturation: Annotated[Real, Field(ge=0, le=4)] = 1.0
+    gamma: Annotated[Real, Field(ge=0.1, le=10)] = 1.0
+    warmth: Annotated[Real, Field(ge=-1, le=1)] = 0.0
 
 
 class BlackAndWhiteEffect(Strict):
@@ -61,22 +63,22 @@ class GrainEffect(Strict):
 
     name: Literal["grain"] = "grain"
     strength: Share = 0.15
-    size: Annotated[int, Field(ge=1, le=8)] = 1  # pixels
+    size: Annotated[Whole, Field(ge=1, le=8)] = 1  # pixels
 
 
 class BlurEffect(Strict):
     """Out of focus."""
 
     name: Literal["blur"] = "blur"
-    radius: Annotated[float, Field(ge=0, le=0.2)] = 0.01  # of the canvas's shorter side
+    radius: Annotated[Real, Field(ge=0, le=0.2)] = 0.01  # of the canvas's shorter side
 
 
 class SharpenEffect(Strict):
     """Unsharp masking."""
 
     name: Literal["sharpen"] = "sharpen"
-    strength: Annotated[float, Field(ge=0, le=3)] = 0.6
-    radius: Annotated[float, Field(ge=0.001, le=0.05)] = 0.006  # of the canvas's shorter side
+    strength: Annotated[Real, Field(ge=0, le=3)] = 0.6
+    radius: Annotated[Real, Field(ge=0.001, le=0.05)] = 0.006  # of the canvas's shorter side
 
 
 class GlowEffect(Strict):
@@ -84,15 +86,15 @@ class GlowEffect(Strict):
 
     name: Literal["glow"] = "glow"
     strength: Share = 0.4
-    radius: Annotated[float, Field(ge=0.005, le=0.1)] = 0.03  # of the canvas's shorter side
+    radius: Annotated[Real, Field(ge=0.005, le=0.1)] = 0.03  # of the canvas's shorter side
 
 
 class ZoomEffect(Strict):
     """A slow move into or across the picture (Ken Burns)."""
 
     name: Literal["zoom"] = "zoom"
-    start: Annotated[float, Field(ge=1, le=8)] = 1.0
-    end: Annotated[float, Field(ge=1, le=8)] = 1.15
+    start: Annotated[Real, Field(ge=1, le=8)] = 1.0
+    end: Annotated[Real, Field(ge=1, le=8)] = 1.15
     start_x: Share = 0.5  # where the middle of the view lies, of the room there is to move
     start_y: Share = 0.5
     end_x: Share = 0.5
@@ -103,14 +105,14 @@ class ShakeEffect(Strict):
     """A camera held by hand."""
 
     name: Literal["shake"] = "shake"
-    strength: Annotated[float, Field(ge=0, le=0.1)] = 0.01  # of the canvas's shorter side
+    strength: Annotated[Real, Field(ge=0, le=0.1)] = 0.01  # of the canvas's shorter side
 
 
 class BarsEffect(Strict):
     """Dark bars above and below, or left and right, for a picture of another shape."""
 
     name: Literal["bars"] = "bars"
-    aspect: Annotated[float, Field(ge=0.2, le=5)] = 2.39
+    aspect: Annotated[Real, Field(ge=0.2, le=5)] = 2.39
 
 
 class ReverseEffect(Strict):
@@ -123,23 +125,23 @@ class SpeedEffect(Strict):
     """Faster (above 1) or slower (below 1); the shot's length on the timeline stays."""
 
     name: Literal["speed"] = "speed"
-    factor: Annotated[float, Field(ge=0.1, le=10)] = 1.0
+    factor: Annotated[Real, Field(ge=0.1, le=10)] = 1.0
 
 
 class RampEffect(Strict):
     """The shot gets faster or slower on its way; its length on the timeline stays."""
 
     name: Literal["ramp"] = "ramp"
-    start: Annotated[float, Field(ge=0.1, le=10)] = 1.0
-    end: Annotated[float, Field(ge=0.1, le=10)] = 2.0
+    start: Annotated[Real, Field(ge=0.1, le=10)] = 1.0
+    end: Annotated[Real, Field(ge=0.1, le=10)] = 2.0
 
 
 class FreezeEffect(Strict):
     """The picture at a time of the shot stands still for a while, and then goes on."""
 
     name: Literal["freeze"] = "freeze"
-    at_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
-    length_s: Annotated[float, Field(ge=0.01, le=3600)] = 1.0
+    at_s: Annotated[Real, Field(ge=0, le=3600)] = 1.0
+    length_s: Annotated[Real, Field(ge=0.01, le=3600)] = 1.0
 
 
 class CurvesEffect(Strict):
@@ -174,11 +176,11 @@ class InsetEffect(Strict):
 
     name: Literal["inset"] = "inset"
     file: FilePath
-    in_s: Annotated[float, Field(ge=0, le=36_000)] = 0.0
+    in_s: Annotated[Real, Field(ge=0, le=36_000)] = 0.0
     place: Literal["upper-left", "upper-right", "lower-left", "lower-right"] = "lower-right"
-    size: Annotated[float, Field(ge=0.05, le=0.9)] = 0.3  # of the canvas's sides
-    margin: Annotated[float, Field(ge=0, le=0.2)] = 0.04  # of the canvas's shorter side
-    border: Annotated[float, Field(ge=0, le=0.02)] = 0.004  # of the canvas's shorter side, white
+    size: Annotated[Real, Field(ge=0.05, le=0.9)] = 0.3  # of the canvas's sides
+    margin: Annotated[Real, Field(ge=0, le=0.2)] = 0.04  # of the canvas's shorter side
+    border: Annotated[Real, Field(ge=0, le=0.02)] = 0.004  # of the canvas's shorter side, white
 
 
 class SplitEffect(Strict):
@@ -186,10 +188,10 @@ class SplitEffect(Strict):
 
     name: Literal["split"] = "split"
     file: FilePath
-    in_s: Annotated[float, Field(ge=0, le=36_000)] = 0.0
+    in_s: Annotated[Real, Field(ge=0, le=36_000)] = 0.0
     side: Literal["left", "right", "upper", "lower"] = "right"
-    share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.5
-    gap: Annotated[float, Field(ge=0, le=0.05)] = 0.006  # of the canvas's shorter side, black
+    share: Annotated[Real, Field(ge=0.1, le=0.9)] = 0.5
+    gap: Annotated[Real, Field(ge=0, le=0.05)] = 0.006  # of the canvas's shorter side, black
 
 
 class SmoothEffect(Strict):

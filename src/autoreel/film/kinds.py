@@ -11,11 +11,11 @@ from pydantic import Field
 
 from autoreel.config import Strict, from_mapping, nearest, read_toml
 from autoreel.errors import UsageError
-from autoreel.film.effects import BlurEffect, ColorEffect, Effect, ZoomEffect
+from autoreel.film.effects import BlurEffect, ColorEffect, Effect, Real, ZoomEffect
 from autoreel.film.storyboard import Color, Fade, TransitionKind, absolute, effects_with_paths
 
-Seconds = Annotated[float, Field(gt=0, le=600)]
-Weight = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[Real, Field(gt=0, le=600)]
+Weight = Annotated[Real, Field(ge=0, le=1)]
 
 
 class Kind(Strict):
@@ -26,14 +26,14 @@ class Kind(Strict):
     shots_from_s: Seconds = 2.0
     shots_to_s: Seconds = 6.0
     transitions: dict[TransitionKind, Weight] = Field(default={"cut": 0.65, "fade": 0.35})
-    transition_lengths_s: Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(min_length=1)] = (0.4, 0.6)
+    transition_lengths_s: Annotated[tuple[Annotated[Real, Field(gt=0, le=10)], ...], Field(min_length=1)] = (0.4, 0.6)
     dip_every_s: Seconds | None = None
     dip_color: Color = "#000000"
     effects: tuple[Effect, ...] = ()
     title_effects: tuple[Effect, ...] = (
         BlurEffect(radius=0.025), ColorEffect(gamma=0.65, saturation=0.85), ZoomEffect(start=1.0, end=1.12),
     )
-    title_size: Annotated[float, Field(ge=0.02, le=0.5)] = 0.11
+    title_size: Annotated[Real, Field(ge=0.02, le=0.5)] = 0.11
     opening: Fade = Fade(length_s=0.5)
     ending: Fade = Fade(length_s=1.0)
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, InstanceOf, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, PlainSerializer
 
 from autoreel.config import Strict
-from autoreel.film.effects import Effect, FilePath
+from autoreel.film.effects import Effect, FilePath, Real, Whole
 
 FORMAT_VERSION = 1
 MAX_RATE_HZ = 240
@@ -68,6 +69,24 @@ def _from_rate(rate: Fraction) -> int | str:
     return rate.numerator if rate.denominator == 1 else f"{rate.numerator}/{rate.denominator}"
 
 
+def problem_of_title(text: str) -> str | None:
+    """What keeps a text from being shown as a title, after the words "the title"; None when nothing does."""
+    if not text.strip():
+        return "is empty; give it words, or leave it out"
+    if len(text) > MAX_TITLE:
+        return f"has {len(text)} letters; it can have {MAX_TITLE}"
+    if any(unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t" for letter in text):
+        return "has characters in it that cannot be shown; leave them out"
+    return None
+
+
+def _as_title(text: str) -> str:
+    problem = problem_of_title(text)
+    if problem is not None:
+        raise ValueError(f"it {problem}")
+    return text
+
+
 def _as_color(value: Any) -> Any:
     if isinstance(value, str):
         color = NAMED_COLORS.get(value.lower(), value.lower())
@@ -79,18 +98,19 @@ def _as_color(value: Any) -> Any:
 Upscale = Literal["lanczos", "learned"]
 Rate = Annotated[InstanceOf[Fraction], BeforeValidator(_as_rate), PlainSerializer(_from_rate)]
 Color = Annotated[str, BeforeValidator(_as_color)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Length = Annotated[float, Field(gt=0, le=36_000)]
-Volume = Annotated[float, Field(ge=-60, le=24)]  # dB
-Loudness = Annotated[float, Field(ge=-40, le=-5)]
-Place = Annotated[float, Field(ge=0, le=36_000)]
+TitleText = Annotated[str, AfterValidator(_as_title)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
+Length = Annotated[Real, Field(gt=0, le=36_000)]
+Volume = Annotated[Real, Field(ge=-60, le=24)]  # dB
+Loudness = Annotated[Real, Field(ge=-40, le=-5)]
+Place = Annotated[Real, Field(ge=0, le=36_000)]
 
 
 class Canvas(Strict):
     """The picture every shot is fitted to."""
 
-    width: Annotated[int, Field(ge=16, le=7680, multiple_of=2)] = 512
-    height: Annotated[int, Field(ge=16, le=4320, multiple_of=2)] = 512
+    width: Annotated[Whole, Field(ge=16, le=7680, multiple_of=2)] = 512
+    height: Annotated[Whole, Field(ge=16, le=4320, multiple_of=2)] = 512
     rate: Rate = Fraction(25)
     fit: Literal["crop", "letterbox"] = "crop"
     background: Color = "#000000"
@@ -101,14 +121,14 @@ class Transition(Strict):
     """How a shot follows the one before it; it is centred on the cut and changes no length."""
 
     kind: TransitionKind = "fade"
-    length_s: Annotated[float, Field(ge=0, le=10)] = 0.5
+    length_s: Annotated[Real, Field(ge=0, le=10)] = 0.5
     color: Color | None = None  # what a dip goes through; black when left out
 
 
 class Fade(Strict):
     """The film comes out of a colour at its start, or goes into one at its end."""
 
-    length_s: Annotated[float, Field(gt=0, le=10)] = 1.0
+    length_s: Annotated[Real, Field(gt=0, le=10)] = 1.0
     color: Color = "#000000"
 
 
@@ -117,7 +137,7 @@ class Shot(Strict):
 
     verb: Verb = "generate"
     length_s: Length | None = None
-    beats: Annotated[int, Field(ge=1, le=4096)] | None = None
+    beats: Annotated[Whole, Field(ge=1, le=4096)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     seed: Seed | None = None
     source: FilePath | None = None
@@ -125,9 +145,9 @@ class Shot(Strict):
     out_s: Place | None = None
     to: FilePath | None = None
     to_in_s: Place | None = None
-    strength: Annotated[float, Field(ge=0, le=1)] | None = None
-    way_s: Annotated[float, Field(gt=0, le=60)] | None = None
-    factor: Annotated[float, Field(ge=0.05, le=1)] | None = None
+    strength: Annotated[Real, Field(ge=0, le=1)] | None = None
+    way_s: Annotated[Real, Field(gt=0, le=60)] | None = None
+    factor: Annotated[Real, Field(ge=0.05, le=1)] | None = None
     color: Color | None = None
     volume_db: Volume | None = None
     transition: Transition | None = None
@@ -137,14 +157,14 @@ class Shot(Strict):
 class Title(Strict):
     """Text over the film."""
 
-    text: Annotated[str, Field(min_length=1, max_length=MAX_TITLE)]
+    text: TitleText
     start_s: Place = 0.0
     length_s: Length = 3.0
     place: Literal["upper", "center", "lower"] = "center"
-    size: Annotated[float, Field(ge=0.02, le=0.5)] = 0.1  # of the canvas's shorter side
+    size: Annotated[Real, Field(ge=0.02, le=0.5)] = 0.1  # of the canvas's shorter side
     color: Color = "#ffffff"
     font: FilePath | None = None
-    fade_s: Annotated[float, Field(ge=0, le=10)] = 0.4
+    fade_s: Annotated[Real, Field(ge=0, le=10)] = 0.4
 
 
 class Music(Strict):
@@ -152,8 +172,8 @@ class Music(Strict):
 
     file: FilePath
     start_s: Place = 0.0
-    fade_in_s: Annotated[float, Field(ge=0, le=60)] = 0.05
-    fade_out_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    fade_in_s: Annotated[Real, Field(ge=0, le=60)] = 0.05
+    fade_out_s: Annotated[Real, Field(ge=0, le=60)] = 2.0
     volume_db: Volume = 0.0
     loudness_lufs: Loudness = -14.0
 
@@ -164,7 +184,7 @@ class Captions(Strict):
     file: FilePath
     mode: Literal["burnt", "track"] = "burnt"
     place: Literal["upper", "center", "lower"] = "lower"
-    size: Annotated[float, Field(ge=0.02, le=0.5)] = 0.06  # of the canvas's shorter side
+    size: Annotated[Real, Field(ge=0.02, le=0.5)] = 0.06  # of the canvas's shorter side
     color: Color = "#ffffff"
     font: FilePath | None = None
 
@@ -183,8 +203,8 @@ class Mix(Strict):
     """How the film's sounds come together."""
 
     loudness_lufs: Loudness | None = None  # that of [music] when left out
-    duck_db: Annotated[float, Field(ge=0, le=40)] = 10.0
-    duck_fade_s: Annotated[float, Field(ge=0.05, le=5)] = 0.4
+    duck_db: Annotated[Real, Field(ge=0, le=40)] = 10.0
+    duck_fade_s: Annotated[Real, Field(ge=0.05, le=5)] = 0.4
 
 
 class Storyboard(Strict):
@@ -192,7 +212,7 @@ class Storyboard(Strict):
 
     version: Literal[1] = 1
     run: FilePath | None = None
-    tempo_bpm: Annotated[float, Field(ge=20, le=400)] | None = None
+    tempo_bpm: Annotated[Real, Field(ge=20, le=400)] | None = None
     canvas: Canvas = Canvas()
     opening: Fade | None = None
     ending: Fade | None = None
