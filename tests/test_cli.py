@@ -283,7 +283,8 @@ def test_what_is_no_whole_film_does_not_take_its_place(tmp_path: Path, capsys: p
     assert main(["film", str(board), "-o", str(tmp_path / "film.mkv")]) == 0
     before = [(tmp_path / name).read_bytes() for name in ("film.mkv", "film.json")]
     for options, name in (
-        (["--from", "0.2s"], "film.part.mkv"), (["--to", "0.2s"], "film.part.mkv"), (["--preview"], "film.preview.mp4"),
+        (["--from", "0.2s"], "film.part.mkv"), (["--from", "0s", "--to", "0.2s"], "film.part.mkv"),
+        (["--to", "0.2s"], "film.part.mkv"), (["--preview"], "film.preview.mp4"),
         (["--preview", "--from", "0.2s"], "film.preview.mp4"),
     ):  # fmt: skip
         capsys.readouterr()

@@ -25,3 +25,10 @@ def test_what_people_write(text: str, seconds: float) -> None:
 def test_what_is_not_a_length(text: str) -> None:
     with pytest.raises(UsageError, match="write 60s, 1m30s or 1:30"):
         parse_duration_s(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "0:00", "0m0s"])
+def test_a_time_may_be_the_very_first(text: str) -> None:
+    assert parse_duration_s(text, may_be_zero=True) == 0.0
+    with pytest.raises(UsageError, match="write 60s"):
+        parse_duration_s("-1s", may_be_zero=True)

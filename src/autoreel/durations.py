@@ -12,11 +12,15 @@ _PARTS = re.compile(rf"(?:{_NUMBER}(?:ms|s|m|h))+")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 
 
-def parse_duration_s(text: str) -> float:
+def parse_duration_s(text: str, *, may_be_zero: bool = False) -> float:
     """Read "60s", "1m", "1m30s", "1:30", "1:02:03.5" or "90" (seconds).
 
+    Args:
+        text: as a person writes it.
+        may_be_zero: it is a time to begin at, not a length.
+
     Returns:
-        Seconds, above zero.
+        Seconds, above zero, or zero where that may be.
 
     Raises:
         UsageError: it cannot be read, or is zero.
@@ -33,6 +37,6 @@ def parse_duration_s(text: str) -> float:
         total = float(plain)
     else:
         raise UsageError(f"length {text!r} is not understood; write 60s, 1m30s or 1:30")
-    if not 0 < total < 1e7:
+    if not 0 <= total < 1e7 or (total == 0 and not may_be_zero):
         raise UsageError(f"length {text!r} is not possible; write 60s, 1m30s or 1:30")
     return total

@@ -144,3 +144,14 @@ def test_a_film_counted_in_beats_is_looked_at_when_they_are_known(tmp_path: Path
     shots: list[dict[str, Any]] = [{"beats": 1}, {"verb": "material", "source": clip, "length_s": 4.0}]
     found = _problems(_board(shots, music={"file": clip}), striped_run, tmp_path / "film.mp4")
     assert len(found) == 1 and found[0].startswith("shot 2: ") and not striped_run.asked
+
+
+def test_what_begins_after_the_end_is_told(tmp_path: Path, clip: str) -> None:
+    (tmp_path / "said.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\na\n\n2\n00:00:02,000 --> 00:00:03,000\nb\n")
+    board = _board([{"verb": "card", "length_s": 2.0}], captions={"file": str(tmp_path / "said.srt")},
+                   voices=[{"file": clip, "start_s": 1.9}, {"file": clip, "start_s": 2.0}])  # fmt: skip
+    assert _problems(board, None, tmp_path / "film.mp4") == (
+        "voice 2: starts at 2 s, after the film's end at 2 s",
+        "[captions]: 1 of 2 start after the film's end at 2 s, the first at 2 s; take them out, or make the film "
+        "longer",
+    )

@@ -110,3 +110,17 @@ def test_every_format_holds_the_sound(tmp_path: Path) -> None:
     board = _board([{"verb": "card", "length_s": 1.0}], music={"file": _tone(tmp_path / "m.mkv", 2.0, 300)})
     for ending in (".mp4", ".mov", ".mkv", ".webm"):
         assert render(board, None, tmp_path / f"film{ending}").num_frames == 25
+
+
+def test_a_loudness_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
+    """Clicks have high peaks and little loudness."""
+    samples = np.zeros((4 * RATE_HZ, 2), np.float32)
+    samples[:: RATE_HZ // 5] = 0.9
+    with VideoWriter(tmp_path / "m.mkv", (32, 32), Fraction(10), sound=Sound(samples, RATE_HZ)) as writer:
+        writer.write(np.zeros((40, 32, 32, 3), np.uint8))
+    for target, is_told in ((-5, True), (-40, False)):
+        music = {"file": str(tmp_path / "m.mkv"), "loudness_lufs": target}
+        lines: list[str] = []
+        render(_board([{"verb": "card", "length_s": 3.0}], music=music), None, tmp_path / "f.mp4", report=lines.append)
+        assert lines[-1].startswith("loudness: -") == is_told
+        assert not is_told or "LUFS instead of -5; its peaks would" in lines[-1]

@@ -2,8 +2,10 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -221,6 +223,17 @@ def test_a_storyboard_somebody_edited_is_never_replaced(tmp_path: Path) -> None:
     path.write_text('[[shots]]\nverb = "card"\nlength_s = 1\n')  # one that a person wrote from the start
     assert save_storyboard(board, path) == tmp_path / "film-2.toml"
     assert save_storyboard(board, path, replace=True) == path
+
+
+@pytest.mark.parametrize(("key", "value"), [("color", "grey"), ("place", "upper"), ("size", 0.1), ("font", "f.ttf")])
+def test_a_track_of_captions_has_no_look_of_its_own(tmp_path: Path, key: str, value: Any) -> None:
+    board = {"captions": {"file": "c.srt", "mode": "track", key: value}, "shots": [{"verb": "card", "length_s": 2}]}
+    (problem,) = _problems(tmp_path, tomli_w.dumps(board))
+    assert problem.startswith(f"[captions]: '{key}' has no meaning for mode 'track'") and "mode 'burnt'" in problem
+    board["captions"] = {"file": "c.srt", "mode": "track", "color": "White"}  # as it is without a word
+    (tmp_path / "film.toml").write_text(tomli_w.dumps(board))
+    path = save_storyboard(load_storyboard(tmp_path / "film.toml"), tmp_path / "again.toml")
+    assert load_storyboard(path) == load_storyboard(tmp_path / "film.toml")
 
 
 SHOWN = st.characters(exclude_categories=["Cc", "Cs"], include_characters="\n\t")

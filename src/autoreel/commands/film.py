@@ -26,6 +26,7 @@ from autoreel.commands.options import (
     parse_budget,
     parsed,
     signing_of,
+    time_s,
     wishes_of,
 )
 from autoreel.errors import AutoreelError, UsageError
@@ -233,7 +234,7 @@ def _part(
         text = f"--from {given.from_}: it is the time of the film to begin at, such as 10s"
         problems.append(UsageError(f"{text}; what the codec starts from is --start {given.from_}"))
         return None, None
-    from_s = parsed(problems, duration_s, given.from_) if given.from_ is not None else None
+    from_s = parsed(problems, time_s, given.from_) if given.from_ is not None else None
     to_s = parsed(problems, duration_s, given.to) if given.to is not None else None
     if len(problems) == before and length_s is not None and not (from_s or 0.0) < min(to_s or length_s, length_s):
         end = f"--to {given.to}" if given.to is not None else "its end"

@@ -47,6 +47,12 @@ def duration_s(text: str) -> float:
     return parse_duration_s(text)
 
 
+def time_s(text: str) -> float:
+    from autoreel.durations import parse_duration_s
+
+    return parse_duration_s(text, may_be_zero=True)
+
+
 def film_length_s(text: str) -> float:
     from autoreel.preflight import check_film_length, insist
 

@@ -13,6 +13,7 @@ from autoreel.film.effects import EFFECTS, TIME_EFFECTS
 from autoreel.film.storyboard import (
     GENERATED_VERBS,
     LATENT_TRANSITIONS,
+    NAMED_COLORS,
     REPAINTED_VERBS,
     Canvas,
     Captions,
@@ -98,6 +99,7 @@ def problems_between(values: Mapping[str, Any]) -> list[str]:
             problems.append(f"shot {index + 1}: 'beats' needs [music] or 'tempo_bpm' to count by")
     for index, voice in enumerate(_entries(values.get("voices"))):
         problems += _problems_of_span(f"voice {index + 1}", voice)
+    problems += _problems_of_captions(values.get("captions"))
     if shots and shots[0].get("transition") is not None:
         problems.append("shot 1: 'transition' has no shot before it; use [opening] to fade in")
     has_run = values.get("run") is not None
@@ -142,6 +144,19 @@ def _problems_of_shot(name: str, shot: Mapping[str, Any]) -> list[str]:
     problems += [f"{name}: effect '{twice}' stands twice; keep one of them"
                  for twice in TIME_EFFECTS if names.count(twice) > 1]
     return problems
+
+
+def _problems_of_captions(captions: Any) -> list[str]:
+    """What is said of the look of a track, which players show in their own way; a record says the usual look of all."""
+    if not isinstance(captions, Mapping) or captions.get("mode") != "track":
+        return []
+    usual = {key: Captions.model_fields[key].default for key in ("place", "size", "color", "font")}
+    given = {key: captions[key] for key in usual if captions.get(key) is not None}
+    if isinstance(given.get("color"), str):
+        given["color"] = NAMED_COLORS.get(given["color"].lower(), given["color"].lower())
+    remedy = "which players show in their own way; leave it out, or choose mode 'burnt'"
+    return [f"[captions]: '{key}' has no meaning for mode 'track', {remedy}"
+            for key, value in given.items() if value != usual[key]]  # fmt: skip
 
 
 def _problems_of_span(name: str, entry: Mapping[str, Any]) -> list[str]:

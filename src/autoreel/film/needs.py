@@ -17,6 +17,7 @@ from autoreel.film.material import Material
 from autoreel.film.pace import Pace
 from autoreel.film.sources import MAX_REVERSED_BYTES, bytes_reversed, pace_of_material, too_long_backwards
 from autoreel.film.storyboard import Storyboard
+from autoreel.media.captions import read_captions
 from autoreel.media.decode import decode, first_frame, sound_blocks
 from autoreel.media.limits import FILM
 
@@ -74,7 +75,7 @@ def problems_of_lengths(
     needs = [need for placed in layout.placed for need in _needs_of(placed, storyboard, layout.rate, run, files)]
     problems = [text for need in needs if need.path in files
                 for text in _problem_of(need, files[need.path].info.duration_s)]  # fmt: skip
-    return problems + _problems_of_sound(storyboard, files)
+    return problems + _problems_of_sound(storyboard, files) + _problems_of_ends(storyboard, layout)
 
 
 def problems_backwards(
@@ -159,6 +160,22 @@ def _problems_of_sound(storyboard: Storyboard, files: Mapping[str, Material]) ->
         if duration_s is not None and start_s >= duration_s and not _sounds_from(path, start_s):
             problems.append(f"{name}: '{key}' is {start_s:g}, and {path} has no sound from there on; it lasts "
                             f"{duration_s:.2f} s")  # fmt: skip
+    return problems
+
+
+def _problems_of_ends(storyboard: Storyboard, layout: Layout) -> list[str]:
+    """What begins when the film is over. (Titles are told of where they are set.)"""
+    length_s = float(layout.num_frames / layout.rate)
+    problems = [f"voice {number}: starts at {voice.start_s:g} s, after the film's end at {length_s:g} s"
+                for number, voice in enumerate(storyboard.voices, start=1) if voice.start_s >= length_s]  # fmt: skip
+    try:
+        captions = read_captions(Path(storyboard.captions.file)) if storyboard.captions is not None else []
+    except (MediaError, OSError):  # told where they are set
+        captions = []
+    late = [caption.start_s for caption in captions if caption.start_s >= length_s]
+    if late:
+        problems.append(f"[captions]: {len(late)} of {len(captions)} start after the film's end at {length_s:g} s, the "
+                        f"first at {min(late):g} s; take them out, or make the film longer")  # fmt: skip
     return problems
 
 

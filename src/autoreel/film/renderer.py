@@ -155,12 +155,13 @@ def render(
     kinds = {path: file.kinds for path, file in files.items()}
     seen = provenance.kinds_seen(layout, part, kinds)
     kind, details = provenance.kind_of_film(seen), provenance.statement(layout, part, seen, run_hash)
-    stop = threading.Event()
+    stop, notes = threading.Event(), list[str]()
     with ExitStack() as stack:
         if run is not None and wanted:
             composer.ready = stack.enter_context(ahead(make_shots(run, wanted, takes, stop), SHOTS_AHEAD, stop))
         # A GIF has no sound: nothing is mixed for it.
-        sound = soundtrack(board, layout, first=first, last=last) if out.suffix.lower() != ".gif" else None
+        is_heard = out.suffix.lower() != ".gif"
+        sound = soundtrack(board, layout, first=first, last=last, told=notes.append) if is_heard else None
         told = stack.enter_context(atomic_path(record))  # gets its name right after the film, which ends before it
         writer = stack.enter_context(VideoWriter(
             out, size, canvas.rate, quality=delivery.own_quality, codec=delivery.codec, hardware=delivery.hardware,
@@ -184,6 +185,9 @@ def render(
             delivery=delivery.as_record(writer.codec),
         )  # fmt: skip
         provenance.write_record(values, told)
+    if report is not None:
+        for line in notes:
+            report(line)
     is_whole = (first, last) == (0, layout.num_frames)
     if is_whole and not delivery.preview and delivery.shots_of in (None, out):
         cache.remove_unused()

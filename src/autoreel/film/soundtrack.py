@@ -24,8 +24,10 @@ from autoreel.film.layout import Layout, Placed
 from autoreel.film.storyboard import Mix, Music, Storyboard, Voice
 from autoreel.media.decode import sound_blocks
 from autoreel.media.limits import FILM
-from autoreel.media.loudness import PEAK_S, REACH, Levelling, levelled, measure, plan_levelling
+from autoreel.media.loudness import MAX_LIMITED_DB, PEAK_S, REACH, Levelling, levelled, measure, plan_levelling
 from autoreel.media.tracks import Blocks, Reader, SoundStream, Track, cut, faded, gains, mixed, repeated
+
+Report = Callable[[str], None]
 
 RATE_HZ = 48_000
 CHANNELS = 2
@@ -33,15 +35,19 @@ REFERENCE_LUFS = -20.0  # to which each sound is brought before it is mixed with
 CURVE_S = 0.05
 SPOKEN_DB = -40.0  # below the loudest of a voice, and it is taken for a pause
 PAUSE_S = 0.6  # shorter pauses of a voice leave the music down
+AUDIBLE_DB = 0.5  # by which a loudness may be missed without a word
 EDGE_S = 0.02  # fade at the ends of a voice or a clip, which would click
 
 
-def soundtrack(board: Storyboard, layout: Layout, *, first: int = 0, last: int | None = None) -> SoundStream | None:
+def soundtrack(
+    board: Storyboard, layout: Layout, *, first: int = 0, last: int | None = None, told: Report | None = None
+) -> SoundStream | None:  # fmt: skip
     """The sound of a film, or of a part of it.
 
     Args:
         board, layout: what and when.
         first, last: the film's frames; the loudness is that of the whole film all the same.
+        told: of a loudness that cannot be reached, in one line.
 
     Returns:
         48 kHz stereo exactly as long as the frames, or None for a silent film.
@@ -53,7 +59,10 @@ def soundtrack(board: Storyboard, layout: Layout, *, first: int = 0, last: int |
     tracks = _tracks(board, layout, length)
     if not tracks:
         return None
-    levelling = plan_levelling(measure(mixed(tracks, length), RATE_HZ), target_lufs(board))
+    target = target_lufs(board)
+    levelling = plan_levelling(measure(mixed(tracks, length), RATE_HZ), target)
+    if told is not None and -math.inf < levelling.loudness_lufs < target - AUDIBLE_DB:
+        told(_missed(levelling.loudness_lufs, target))
     blocks = levelled(mixed(tracks, length), levelling, RATE_HZ)
     begin = round(first / layout.rate * RATE_HZ)
     end = length if last is None else round(last / layout.rate * RATE_HZ)
@@ -114,6 +123,13 @@ def _by_itself(track: Track, levelling: Levelling, begin: int) -> Blocks:
     later = replace(levelling, curve=levelling.curve[skipped:])
     blocks = levelled(itertools.chain([silence], whole()), later, RATE_HZ)
     return _part(blocks, begin - lead, 1 << 62)
+
+
+def _missed(reached_lufs: float, target: float) -> str:
+    return (
+        f"loudness: {reached_lufs:.1f} LUFS instead of {target:g}; its peaks would have to be cut off by more than "
+        f"{MAX_LIMITED_DB:g} dB; ask for {math.floor(reached_lufs)} with 'loudness_lufs', or give sound of lower peaks"
+    )
 
 
 def target_lufs(board: Storyboard) -> float:
