@@ -1,5 +1,6 @@
 """Flowing sound equals whole sound; loudness is met below the ceiling; nothing is opened before its time."""
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -108,3 +109,28 @@ def test_silence_and_a_moment_stay_as_they_are() -> None:
         np.testing.assert_array_equal(
             _whole(iter([np.zeros((0, 2), np.float32), *loudness.levelled(_blocks(samples)(), plan, RATE_HZ)])), samples
         )
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, loudness.PIECE - 1, loudness.PIECE, loudness.PIECE + 1, 9001])
+def test_a_limiter_in_pieces_is_that_of_the_whole(count: int) -> None:
+    peaks = np.random.default_rng(count).uniform(0.01, 1.0, count).astype(np.float32) ** 3
+    needed = np.minimum(1.0, 0.4 / np.maximum(peaks.astype(np.float64) * 2.0, 1e-9))
+    keep, held, whole = np.exp(-loudness.PEAK_S / loudness.RELEASE_S), 1.0, list[float]()
+    for at in range(count):
+        held = min(needed[max(0, at - 2) : at + 3].min(), 1.0 - (1.0 - held) * keep)
+        whole.append(held)
+    expected = [np.mean([whole[max(0, at - 1)], whole[at], whole[min(count - 1, at + 1)]]) for at in range(count)]
+    pieces = list(loudness.limiter_curve(peaks, 2.0, 0.4))
+    assert all(len(piece) == loudness.PIECE for piece in pieces[:-1])
+    np.testing.assert_allclose(np.concatenate([np.zeros(0), *pieces]), expected, rtol=1e-12)
+
+
+def test_a_long_film_takes_little_memory_to_level() -> None:
+    rng = np.random.default_rng(0)
+    peaks = rng.uniform(0.3, 0.9, 3 * 60 * 200).astype(np.float32)
+    found = loudness.Measured(rng.uniform(10, 40, 3 * 60 * 10), peaks, RATE_HZ)
+    tracemalloc.start()
+    plan = loudness.plan_levelling(found, 0.0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert plan.curve.min() < 1.0 and most < plan.curve.nbytes + 1_000_000

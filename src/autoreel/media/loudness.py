@@ -29,7 +29,8 @@ BEFORE_S = 0.5  # of context that makes a filtered piece equal to the filtered w
 OVER = 4  # times oversampled, as BS.1770-4 annex 2 asks for
 MAX_LIMITED_DB = 6.0  # the limiter takes away no more; what needs more stays quieter instead
 RELEASE_S = 0.15
-PIECE = 4096  # gains of the limiter that are reckoned at a time
+PER_STEP = round(STEP_S / PEAK_S)
+PIECE = 200 * PER_STEP  # gains of the limiter that are reckoned at a time
 REACH = 2  # peaks that the limiter looks ahead and back
 
 
@@ -39,12 +40,12 @@ class Measured:
 
     Args:
         energy: (n,) sum of squares of both channels over each 100 ms after K-weighting.
-        peaks: (m,) largest absolute value of each 5 ms, between the samples too.
+        peaks: (m,) float32, largest absolute value of each 5 ms, between the samples too.
         rate_hz: samples per second.
     """
 
     energy: Floats
-    peaks: Floats
+    peaks: NDArray[np.float32]
     rate_hz: int
 
     @property
@@ -74,7 +75,7 @@ def measure(blocks: Blocks, rate_hz: int, channels: int = 2, *, with_peaks: bool
         drop = max(0, past + new - before)
         window, past = window[drop:], past + new - drop
     energy = np.concatenate(sums) if sums else np.zeros(0)
-    return Measured(energy, peaks.finished() if peaks is not None else np.zeros(0), rate_hz)
+    return Measured(energy, peaks.finished() if peaks is not None else np.zeros(0, np.float32), rate_hz)
 
 
 def gated_lufs(energy: Floats, step: int) -> float:
@@ -117,11 +118,11 @@ class _Peaks:
         self._found.append(values[:whole].reshape(-1, self._step).max(axis=1))
         self._rest = values[whole:]
 
-    def finished(self) -> Floats:
+    def finished(self) -> NDArray[np.float32]:
         if self._num_samples:
             self._gather(list(self._resampler.resample(None)))
         last = self._rest.max(keepdims=True) if len(self._rest) else np.zeros(0, np.float32)
-        return np.concatenate([*self._found, last]).astype(np.float64) if self._found else np.zeros(0)
+        return np.concatenate([*self._found, last]) if self._found else last
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Levelling:
 
     Args:
         gain: for all of it.
-        curve: (m,) further gains of the limiter, one for each 5 ms; all 1 where nothing is limited.
+        curve: (m,) further gains of the limiter, one for each 5 ms; (0,) where nothing is limited.
         loudness_lufs: what comes out.
     """
 
@@ -147,77 +148,101 @@ def plan_levelling(measured: Measured, target_lufs: float = -14.0, peak_db: floa
         target_lufs: -14 is what streaming services play, -23 what broadcasters ask for (EBU R 128).
         peak_db: true-peak ceiling.
     """
-    loudness = measured.loudness_lufs
+    loudness, unlimited = measured.loudness_lufs, np.zeros(0, np.float32)
     if math.isinf(loudness):
-        return Levelling(1.0, np.ones(len(measured.peaks), np.float32), loudness)
+        return Levelling(1.0, unlimited, loudness)
     ceiling = 10 ** (peak_db / 20)
     highest = float(measured.peaks.max(initial=1e-9))
     most_db = 20 * math.log10(ceiling / highest) + MAX_LIMITED_DB
     first_db = min(target_lufs - loudness, most_db)
     if first_db <= most_db - MAX_LIMITED_DB:
-        return Levelling(10 ** (first_db / 20), np.ones(len(measured.peaks), np.float32), loudness + first_db)
-    step = round(STEP_S * measured.rate_hz)
+        return Levelling(10 ** (first_db / 20), unlimited, loudness + first_db)
 
-    def limited(gain_db: float) -> tuple[float, float, Floats]:
-        curve = limiter_curve(measured.peaks * 10 ** (gain_db / 20), ceiling)
-        reached = gated_lufs(measured.energy * _share_left(curve, measured), step) + gain_db
-        return abs(reached - target_lufs), gain_db, curve
+    def missed(gain_db: float) -> tuple[float, float]:
+        return abs(_limited_lufs(measured, gain_db, ceiling) - target_lufs), gain_db
 
     # The limiter takes away loudness, which more gain gives back. Not always the more the louder: where quiet blocks
     # come above the gate, the mean of all falls. So the gains are tried, coarsely and then finely.
-    best = min((limited(g) for g in np.arange(first_db, most_db + 1e-9, 0.5).tolist()), key=lambda one: one[:2])
+    best = min(missed(g) for g in np.arange(first_db, most_db + 1e-9, 0.5).tolist())
     fine = np.arange(max(first_db, best[1] - 0.4), min(most_db, best[1] + 0.4) + 1e-9, 0.1).tolist()
-    _, gain_db, curve = min([best, *(limited(g) for g in fine)], key=lambda one: one[:2])
-    reached = gated_lufs(measured.energy * _share_left(curve, measured), step) + gain_db
-    return Levelling(10 ** (gain_db / 20), curve.astype(np.float32), reached)
+    _, gain_db = min(best, *(missed(g) for g in fine))
+    curve, first = np.empty(len(measured.peaks), np.float32), 0
+    for piece in limiter_curve(measured.peaks, 10 ** (gain_db / 20), ceiling):
+        curve[first : first + len(piece)] = piece
+        first += len(piece)
+    return Levelling(10 ** (gain_db / 20), curve, _limited_lufs(measured, gain_db, ceiling))
 
 
-def limiter_curve(peaks: Floats, ceiling: float) -> Floats:
+def limiter_curve(peaks: NDArray[np.float32], gain: float, ceiling: float) -> Iterator[Floats]:
     """Gains in (0, 1], one for each peak, that keep all peaks below the ceiling on a straight line between them.
 
     At once down and slowly up again, the least of five around each, and the mean of three of those: every value on the
     way between two of these gains is no higher than the peak there allows.
+
+    Args:
+        peaks: (n,) of the sound as it is.
+        gain: that it is played with.
+        ceiling: of what is heard.
+
+    Returns:
+        The n gains in pieces of PIECE, the last one shorter: those of an hour would take as much memory as a picture.
     """
-    needed = np.minimum(1.0, ceiling / np.maximum(peaks, 1e-9))
-    if not len(needed) or needed.min() >= 1.0:
-        return np.ones(len(needed))
-    padded = np.pad(needed, REACH, mode="edge")
-    least = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1).min(axis=1)
-    keep = math.exp(-PEAK_S / RELEASE_S)
-    held = 1.0
-    for first in range(0, len(least), PIECE):  # as numbers of Python, those of an hour would take as much as a picture
-        values = least[first : first + PIECE].tolist()
+    before, piece = np.zeros(0), np.zeros(0)
+    for following in _held_down(peaks, gain, ceiling):
+        if len(piece):
+            yield _mean_of_three(before, piece, following[:1])
+            before = piece[-1:]
+        piece = following
+    if len(piece):
+        yield _mean_of_three(before, piece, piece[-1:])
+
+
+def _mean_of_three(before: Floats, piece: Floats, after: Floats) -> Floats:
+    around = np.concatenate([before if len(before) else piece[:1], piece, after])
+    return np.convolve(around, np.ones(3) / 3, "valid")
+
+
+def _held_down(peaks: NDArray[np.float32], gain: float, ceiling: float) -> Iterator[Floats]:
+    """The least gain of five around each peak, at once down and slowly up again, in pieces."""
+    keep, held = math.exp(-PEAK_S / RELEASE_S), 1.0
+    for first in range(0, len(peaks), PIECE):
+        last = min(len(peaks), first + PIECE)
+        begin, end = max(0, first - REACH), min(len(peaks), last + REACH)
+        needed = np.minimum(1.0, ceiling / np.maximum(peaks[begin:end].astype(np.float64) * gain, 1e-9))
+        around = np.pad(needed, (REACH - first + begin, REACH - end + last), mode="edge")
+        values = np.lib.stride_tricks.sliding_window_view(around, 2 * REACH + 1).min(axis=1).tolist()
         for i, value in enumerate(values):
             held = min(value, 1.0 - (1.0 - held) * keep)
             values[i] = held
-        least[first : first + PIECE] = values
-    return np.convolve(np.pad(least, 1, mode="edge"), np.ones(3) / 3, "valid")
+        yield np.array(values)
 
 
-def _share_left(curve: Floats, measured: Measured) -> Floats:
-    """How much of the energy of each step of the loudness a limiter leaves; most of it lies where the peaks are."""
-    count, per = len(measured.energy), round(STEP_S / PEAK_S)
+def _limited_lufs(measured: Measured, gain_db: float, ceiling: float) -> float:
+    """How loud a sound is that is played with a gain and a limiter; most of its energy lies where the peaks are."""
+    left, first = np.zeros(len(measured.energy)), 0
+    for curve in limiter_curve(measured.peaks, 10 ** (gain_db / 20), ceiling):
+        power = measured.peaks[first : first + len(curve)].astype(np.float64) ** 2 + 1e-12
+        shares = _of_steps(power * curve**2) / np.maximum(_of_steps(power), 1e-12)
+        into = left[first // PER_STEP : first // PER_STEP + len(shares)]
+        into[:] = shares[: len(into)]
+        first += len(curve)
+    return gated_lufs(measured.energy * left, round(STEP_S * measured.rate_hz)) + gain_db
 
-    def of_steps(values: Floats) -> Floats:
-        padded = np.pad(values, (0, max(0, count * per - len(values))))[: count * per]
-        return np.asarray(padded.reshape(count, per).sum(axis=1))
 
-    power = measured.peaks**2 + 1e-12
-    return of_steps(power * curve**2) / np.maximum(of_steps(power), 1e-12)
+def _of_steps(values: Floats) -> Floats:
+    """The sums over each step of the loudness."""
+    return np.asarray(np.pad(values, (0, -len(values) % PER_STEP)).reshape(-1, PER_STEP).sum(axis=1))
 
 
 def levelled(blocks: Blocks, levelling: Levelling, rate_hz: int) -> Iterator[NDArray[np.float32]]:
     """Sound with its gain and its limiter applied."""
     step, place = round(PEAK_S * rate_hz), 0
-    limits = bool(len(levelling.curve)) and float(levelling.curve.min()) < 1.0
-    centres = (np.arange(len(levelling.curve)) + 0.5) * step
     for block in blocks:
         gain = np.full(len(block), levelling.gain, np.float32)
-        if limits:
+        if len(levelling.curve):
             first = max(0, place // step - 2)
-            last = (place + len(block)) // step + 2
-            gain *= np.interp(
-                np.arange(place, place + len(block)), centres[first:last], levelling.curve[first:last]
-            ).astype(np.float32)
+            around = levelling.curve[first : (place + len(block)) // step + 2]
+            centres = (np.arange(first, first + len(around)) + 0.5) * step
+            gain *= np.interp(np.arange(place, place + len(block)), centres, around).astype(np.float32)
         yield block * gain[:, None]
         place += len(block)
