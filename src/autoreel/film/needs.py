@@ -124,7 +124,8 @@ def _needs_of(
 def _problem_of(need: Need, duration_s: float | None) -> list[str]:
     if need.out_s is not None and need.last_s >= need.out_s:
         return [str(too_short(need.number, need.path, need.missing_s(need.out_s)))]
-    if duration_s is None or need.last_s < duration_s - BELIEVED_S:
+    # The first picture was seen when the file was looked at.
+    if duration_s is None or need.last_s == 0 or need.last_s < duration_s - BELIEVED_S:
         return []
     try:
         if need.count == 1:
@@ -170,7 +171,7 @@ def _problems_of_ends(storyboard: Storyboard, layout: Layout) -> list[str]:
                 for number, voice in enumerate(storyboard.voices, start=1) if voice.start_s >= length_s]  # fmt: skip
     try:
         captions = read_captions(Path(storyboard.captions.file)) if storyboard.captions is not None else []
-    except (MediaError, OSError):  # told where they are set
+    except (ValueError, OSError):  # told where they are set
         captions = []
     late = [caption.start_s for caption in captions if caption.start_s >= length_s]
     if late:

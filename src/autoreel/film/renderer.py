@@ -104,8 +104,8 @@ def render(
         What was made. The film has exactly its length times its rate frames.
 
     Raises:
-        ConfigError: the storyboard, or what it names, has problems; all of them.
-        MediaError: material that cannot be read or ends too early.
+        ConfigError: the storyboard, or what it names, has problems, files too short among them; all of them.
+        MediaError: material that turns out to be damaged, or to end before it said.
         OutputError: the film cannot be written; nothing stands under its name then. Or it would replace something that
             it is made of, or its record a file that is none.
     """
