@@ -250,7 +250,7 @@ def test_behind_clean_context_every_frame_is_what_a_rollout_makes(make_stage: Ca
     latents, times, labels = stage.train.draw(generator, 4, 3)
     with torch.no_grad():  # or the network answers nothing but zero
         for parameter in stage.prior.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     levels = draw_levels(generator, 4, CONFIG.prior, 1.0)
     seen, seen_levels = draw_context(generator, latents, CONFIG.prior)
     noise = torch.randn(latents.shape, generator=generator)
