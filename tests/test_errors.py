@@ -16,6 +16,7 @@ TREE: dict[str, tuple[int, type[BaseException]]] = {
     "MediaError": (4, ValueError),
     "RunError": (5, ValueError),
     "RunLockedError": (5, errors.RunError),
+    "UnreadableError": (5, errors.RunError),
     "OutputError": (6, OSError),
     "DivergedError": (7, ArithmeticError),
     "JailError": (8, RuntimeError),

@@ -6,7 +6,8 @@
     ├── FootageError (ValueError)    3   no such folder, nothing in it to learn from
     ├── MediaError (ValueError)      4   one file that cannot be opened or decoded
     ├── RunError (ValueError)        5   a run folder that is absent, damaged or of another version
-    │   └── RunLockedError           5   another process writes to it
+    │   ├── RunLockedError           5   another process writes to it
+    │   └── UnreadableError          5   a file of it that cannot be read now, and may be sound
     ├── OutputError (OSError)        6   disk full, no permission, cannot be written
     ├── DivergedError (ArithmeticError)  7   training left the finite numbers and could not be brought back
     ├── JailError (RuntimeError)     8   this machine offers no way to open untrusted files safely
@@ -72,6 +73,10 @@ class RunLockedError(RunError):
     """A run folder that another process is writing to."""
 
 
+class UnreadableError(RunError):
+    """A file of a run that the system could not read; nothing says that it is damaged, so nothing is done to it."""
+
+
 class OutputError(AutoreelError, OSError):
     """Something that could not be written; nothing stands under its final name."""
 
@@ -123,3 +128,22 @@ def translate_os_error(error: OSError, path: str | os.PathLike[str]) -> OutputEr
     }
     reason = reasons.get(error.errno or 0, error.strerror or str(error))
     return OutputError(f"cannot write {name}: {reason}")
+
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # it will not be another time either
+
+
+def translate_read_error(error: OSError, path: str | os.PathLike[str]) -> RunError:
+    """Say in one clear line why a file of a run could not be read.
+
+    Args:
+        error: what the operating system answered.
+        path: the file.
+
+    Returns:
+        An error to raise `from` the original; an UnreadableError unless there is no such file.
+    """
+    said = f"{Path(path)} cannot be read: {error.strerror or error}"
+    if error.errno in _NOT_THERE:
+        return RunError(said)
+    return UnreadableError(f"{said}; nothing was changed, the same command goes on once it can be read")

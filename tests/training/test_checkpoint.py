@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,7 +14,8 @@ import torch
 from tests.training.toy import ToyStage
 from torch import nn
 
-from autoreel.errors import DivergedError, RunError
+from autoreel.errors import DivergedError, RunError, UnreadableError
+from autoreel.training import checkpoint
 from autoreel.training.checkpoint import Checkpoints, Place, capture, restore
 from autoreel.training.stage import Export, step_generator
 
@@ -155,7 +157,11 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "empty plain values": lambda folder: (folder / "state.json").write_text(""),
     "plain values that are no text": lambda folder: (folder / "state.json").write_bytes(b"\xff\xfe"),
     "no plain values": lambda folder: (folder / "state.json").unlink(),
-}
+    "a pipe for plain values": lambda folder: ((folder / "state.json").unlink(), os.mkfifo(folder / "state.json")),
+    "a pipe for tensors": lambda folder: (
+        (folder / "state.safetensors").unlink(), os.mkfifo(folder / "state.safetensors")
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -171,6 +177,61 @@ def test_damage_is_found_and_the_older_is_used(tmp_path: Path, damage: str) -> N
     with pytest.raises(RunError, match="remove it to train anew"):
         checkpoints.load()
     assert (tmp_path / "codec-00000001").exists()  # the last one is never thrown away
+    assert (tmp_path / "damaged-codec-00000002").exists()
+
+
+@pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_one_that_cannot_be_read_now_stops_and_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    checkpoints, opened = Checkpoints(tmp_path, ToyStage(), print), os.open
+    for step in (15, 20):
+        checkpoints.save(Place(step))
+
+    def refused(path: Any, *rest: Any, **others: Any) -> int:
+        if str(path).endswith(f"codec-00000020/{name}"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *rest, **others)
+
+    with monkeypatch.context() as broken, pytest.raises(UnreadableError, match=r"cannot be read: .*the same command"):
+        broken.setattr(os, "open", refused)
+        checkpoints.load()
+    assert checkpoints.load() == Place(20)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codec-00000015", "codec-00000020"]
+
+
+def test_a_folder_that_cannot_be_read_now_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path, ToyStage(), print)
+    checkpoints.save(Place(20))
+
+    def refused(path: Any) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    with monkeypatch.context() as broken, pytest.raises(UnreadableError, match="cannot be read: Input/output error"):
+        broken.setattr(os, "listdir", refused)
+        checkpoints.load()
+    assert checkpoints.load() == Place(20)
+
+
+def test_damaged_ones_are_put_aside_two_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path, ToyStage(), lambda line: None)
+    checkpoints.save(Place(1))
+    for step in (20, 20, 30, 40):
+        checkpoints.save(Place(step))
+        flip(tmp_path / f"codec-{step:08d}" / "state.json", 200)
+        assert checkpoints.load() == Place(1)
+    kept = ["codec-00000001", "damaged-codec-00000030", "damaged-codec-00000040"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    checkpoints.save(Place(2))
+
+    def full_once(path: Path, *rest: Any) -> str:
+        monkeypatch.undo()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "write_weights", full_once)
+    checkpoints.save(Place(3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["codec-00000002", "codec-00000003"]
 
 
 def test_that_of_other_networks_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoreel.errors import DivergedError, RunError
+from autoreel.errors import DivergedError, RunError, translate_read_error
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +95,7 @@ def read_weights(path: Path, expected: Layout, *, sha256: Container[str] | None 
 
     Raises:
         RunError: absent, damaged, or not what is expected.
+        UnreadableError: the system cannot read it now; it may be sound.
     """
     import torch
 
@@ -120,7 +121,7 @@ def read_weights(path: Path, expected: Layout, *, sha256: Container[str] | None 
             if file.read(1):
                 raise RunError(f"{path} is damaged: bytes follow the last tensor")
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise translate_read_error(error, path) from error
     if sha256 is not None and digest.hexdigest() not in sha256:
         raise RunError(f"{path} is damaged: its content is not what was written")
     return tensors
@@ -136,7 +137,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         with _opened(path) as file:
             found = _read_header(path, file, hashlib.sha256()).get("__metadata__", {})
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise translate_read_error(error, path) from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise RunError(f"{path} is damaged: its metadata is not a table of strings")
     return found
@@ -152,7 +153,7 @@ def read_shape(path: Path, name: str) -> tuple[int, ...] | None:
         with _opened(path) as file:
             entry = _read_header(path, file, hashlib.sha256()).get(name)
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise translate_read_error(error, path) from error
     shape = entry.get("shape") if isinstance(entry, dict) else None
     return tuple(shape) if isinstance(shape, list) and all(type(n) is int for n in shape) else None
 

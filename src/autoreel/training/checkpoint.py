@@ -4,7 +4,8 @@
                                state.json          step, elapsed time, the optimizers' plain values, the file's hash
 
 Two are kept. A new one is written beside them, put on the disk and then renamed (`atomic_path`), so that a name always
-stands for a whole checkpoint; hashes find what a disk has done to it since.
+stands for a whole checkpoint; hashes find what a disk has done to it since. A damaged one is passed over and renamed to
+damaged-codec-00000120, in case that a person can mend it; one that only cannot be read stops the training.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import errno
 import hashlib
 import json
 import math
+import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoreel.errors import OutputError, RunError, translate_os_error
+from autoreel.bounded import read_bounded
+from autoreel.errors import OutputError, RunError, UnreadableError, translate_os_error, translate_read_error
 from autoreel.runs.atomic import atomic_path, remove
 from autoreel.runs.weights import layout_of, read_weights, write_weights
 from autoreel.training.stage import Stage
@@ -30,6 +34,7 @@ from autoreel.training.stage import Stage
 FORMAT = 1
 KEPT = 2
 MAX_STATE_BYTES = 64 << 20
+DAMAGED = "damaged-"  # before the name of a checkpoint that was passed over; two of a stage are kept as well
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ class Checkpoints:
     def save(self, place: Place) -> Path:
         """Write the present state, then let go of all but the newest two.
 
-        When the disk is full the older one is given up and the save is tried once more.
+        When the disk is full the older one, and what is damaged, is given up and the save is tried once more.
 
         Raises:
             OutputError: it cannot be written; those that are there stay.
@@ -174,9 +179,10 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._write(final, place)
         except OSError as error:
-            if _is_full(error) and len(others) > 1:
-                self._report("the disk is full: giving up the older checkpoint to save the new one")
-                for path in others[1:]:
+            spare = [*others[1:], *self._damaged()]
+            if _is_full(error) and spare:
+                self._report(f"the disk is full: giving up the older checkpoint ({spare[0].name}) to save the new one")
+                for path in spare:
                     _discard(path)
                 others = others[:1]
                 self._write(final, place)
@@ -189,7 +195,9 @@ class Checkpoints:
         return final
 
     def load(self, *, before: int | None = None) -> Place | None:
-        """Put the stage into the newest undamaged state, and remove those that were passed over.
+        """Put the stage into the newest undamaged state.
+
+        Newer ones are let go of where they are sound, and put aside where they are damaged.
 
         Args:
             before: only states from before this many steps.
@@ -199,36 +207,72 @@ class Checkpoints:
 
         Raises:
             RunError: there are some, and all of them are damaged or of other networks.
+            UnreadableError: the system cannot read one now. It may be sound, so none is touched.
         """
         problems: list[str] = []
-        passed_over: list[Path] = []
+        sound: list[Path] = []
+        damaged: list[Path] = []
         for path in self.paths():
+            if before is not None and _step_of(path) >= before:
+                sound.append(path)
+                continue
             try:
-                if before is None or _step_of(path) < before:
-                    snapshot, place = self._read(path)
-                    if restore(self._stage, snapshot):
-                        place.watch = {**place.watch, "rewinds": 0} if place.watch else {}
-                        self._report(f"{path.name} was made with another rate; it goes on with that of the config")
-                    for useless in passed_over:
-                        _discard(useless)
-                    return place
+                snapshot, place = self._read(path)
+                has_other_rate = restore(self._stage, snapshot)
+            except UnreadableError:
+                raise
             except RunError as error:
                 problems.append(str(error))
+                damaged.append(path)
                 self._report(f"{path.name} cannot be used, trying the one before: {error}")
-            passed_over.append(path)
+                continue
+            if has_other_rate:
+                place.watch = {**place.watch, "rewinds": 0} if place.watch else {}
+                self._report(f"{path.name} was made with another rate; it goes on with that of the config")
+            for useless in sound:
+                _discard(useless)
+            self._put_aside(damaged)
+            return place
         if problems:
             raise RunError(f"no checkpoint in {self._folder} can be used; remove it to train anew ({problems[0]})")
         return None
 
     def clear(self) -> None:
         """Remove all of the stage's checkpoints: it begins again."""
-        for path in self.paths():
+        for path in [*self.paths(), *self._damaged()]:
             _discard(path)
 
     def paths(self) -> list[Path]:
-        """Those that are there, the newest first."""
-        found = [path for path in self._folder.glob(f"{self._stage.name}-*") if path.name.rpartition("-")[2].isdigit()]
+        """Those that are there, the newest first.
+
+        Raises:
+            UnreadableError: the folder cannot be read now.
+        """
+        return self._named(self._stage.name)
+
+    def _damaged(self) -> list[Path]:
+        return self._named(DAMAGED + self._stage.name)
+
+    def _named(self, start: str) -> list[Path]:
+        # Not by `glob`, to which a folder that cannot be read is an empty one: then training would begin again.
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise translate_read_error(error, self._folder) from error
+        found = [self._folder / name for name in names if re.fullmatch(rf"{re.escape(start)}-[0-9]{{1,18}}", name)]
         return sorted(found, key=_step_of, reverse=True)
+
+    def _put_aside(self, damaged: list[Path]) -> None:
+        """Rename those that cannot be used, and let go of all but the newest two of that kind."""
+        for path in damaged:
+            aside = path.with_name(DAMAGED + path.name)
+            if aside.exists():
+                _discard(aside)
+            path.rename(aside)
+        for path in self._damaged()[KEPT:]:
+            _discard(path)
 
     def _write(self, final: Path, place: Place) -> None:
         snapshot = capture(self._stage)
@@ -260,11 +304,11 @@ class Checkpoints:
 
 def _read_body(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_STATE_BYTES:
-            raise RunError(f"{path} is damaged: it is larger than {MAX_STATE_BYTES >> 20} MiB")
-        digest, _, text = path.read_text(encoding="utf-8").partition("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
+        digest, _, text = read_bounded(path, MAX_STATE_BYTES).partition("\n")
+    except OSError as error:
+        raise translate_read_error(error, path) from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from None
     if hashlib.sha256(text.removesuffix("\n").encode()).hexdigest() != digest:
         raise RunError(f"{path} is damaged: its content is not what was written")
     try:
