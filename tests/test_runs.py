@@ -27,6 +27,7 @@ from autoreel.runs import (
     atomic_write_bytes,
     atomic_write_text,
     layout_of,
+    make_folder,
     read_metadata,
     read_weights,
     write_weights,
@@ -182,6 +183,34 @@ def test_a_disk_without_locks_is_written_too(tmp_path: Path, monkeypatch: pytest
     for _ in range(2):
         atomic_write_text(tmp_path / "x.txt", "whole")
         assert names(tmp_path) == ["x.txt"]
+
+
+def test_a_folder_is_on_the_disk_with_all_that_were_made_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[tuple[str, Path]] = []
+    fsync, mkdir = os.fsync, Path.mkdir
+
+    def traced_mkdir(self: Path, *rest: Any, **others: Any) -> None:
+        mkdir(self, *rest, **others)
+        events.append(("mkdir", self))
+
+    def traced_fsync(descriptor: int) -> None:
+        events.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        fsync(descriptor)
+
+    monkeypatch.setattr(Path, "mkdir", traced_mkdir)
+    monkeypatch.setattr(os, "fsync", traced_fsync)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert events == [
+        ("mkdir", tmp_path / "a"), ("fsync", tmp_path), ("mkdir", tmp_path / "a/b"), ("fsync", tmp_path / "a"),
+    ]  # fmt: skip
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    for name in ("file", "file/c", "link"):
+        with pytest.raises((FileExistsError, NotADirectoryError)):
+            make_folder(tmp_path / name)
 
 
 def test_bytes_and_text(tmp_path: Path) -> None:
@@ -340,7 +369,7 @@ def test_a_run_opens_as_it_was_made(run: RunFolder) -> None:
     assert again.config == PRESETS["small"]
     assert again.manifest == run.manifest
     assert again.manifest.rate == Fraction(30000, 1001)
-    assert names(run.root) == ["config.toml", "run.json"]
+    assert names(run.root) == [".lock", "config.toml", "run.json"]
 
 
 def test_a_run_is_made_in_a_new_or_an_empty_folder(run: RunFolder, tmp_path: Path) -> None:
@@ -527,6 +556,90 @@ def test_metrics_survive_a_torn_line(run: RunFolder) -> None:
     assert [row.get("loss") for row in run.metrics()] == [0.5, None, None]
     run.forget_metrics("codec", after=1)
     assert [(row["stage"], row["step"]) for row in run.metrics()] == [("codec", 1), ("prior", 2)]
+
+
+def test_nothing_is_written_through_a_link_in_a_run(run: RunFolder, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("precious\n")
+    for name in (".lock", "metrics.jsonl"):
+        run.path(name).unlink(missing_ok=True)
+        run.path(name).symlink_to(precious)
+    said = "has to be a plain file, not a link, a pipe or a device; remove it"
+    with pytest.raises(RunError, match=rf"\.lock {said}"), run.lock():
+        raise AssertionError("it was locked")
+    with pytest.raises(RunError, match=rf"metrics\.jsonl {said}"):
+        run.append_metrics({"stage": "codec", "step": 1})
+    with pytest.raises(RunError, match=said):
+        list(run.metrics())
+    assert precious.read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl"])
+def test_a_pipe_is_not_waited_for(run: RunFolder, name: str) -> None:
+    run.path(name).unlink(missing_ok=True)
+    os.mkfifo(run.path(name))
+    use = run.lock().__enter__ if name == ".lock" else lambda: list(run.metrics())
+    with pytest.raises(RunError, match="has to be a plain file"):
+        use()
+    if name == "metrics.jsonl":
+        with pytest.raises(RunError, match="has to be a plain file"):
+            run.append_metrics({"stage": "codec", "step": 1})
+
+
+STRANGE = (
+    "[" * 100_000, '{"stage": "codec", "step": "x"}', '{"stage": "codec"}', '{"step": 3}', '{"stage": 3, "step": 3}',
+    '{"stage": "codec", "step": true}', '{"stage": "codec", "step": -1}', '{"stage": "codec", "step": 1e400}',
+    '{"stage": "codec", "step": 3, "loss": "x"}', '{"stage": "codec", "step": 3, "loss": [1]}',
+    '{"stage": "codec", "step": 3, "loss": NaN}', '{"stage": "codec", "step": 3, "loss": 1' + "0" * 400 + "}",
+    '{"stage": "codec", "step": 3, "skipped": [[[]]]}', '{"stage": "codec", "step": 3' + " " * (1 << 20) + "}",
+    '{"stage": "codec", "step": 3, "loss": 1' + "0" * 5000 + "}",
+)  # fmt: skip
+
+
+def test_lines_that_we_cannot_have_written_are_left_out(run: RunFolder) -> None:
+    for step, line in enumerate(STRANGE):
+        run.append_metrics({"stage": "codec", "step": step})
+        with run.path("metrics.jsonl").open("a") as file:
+            file.write(line + "\n")
+    assert [row["step"] for row in run.metrics()] == list(range(len(STRANGE)))
+    run.forget_metrics("codec", after=4)
+    assert [row["step"] for row in run.metrics()] == [0, 1, 2, 3, 4]
+
+
+def test_two_that_begin_the_same_run_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one comes when the first has looked and not written yet, or when it is writing."""
+    path, begun = tmp_path / "run", list[RunFolder]()
+    check, write = run_folder._check_new, run_folder.atomic_write_text
+
+    def looked(*arguments: Any) -> bool:
+        has_config = check(*arguments)
+        monkeypatch.setattr(run_folder, "_check_new", check)
+        begun.append(RunFolder.create(path, PRESETS["small"]))
+        begun[0].update(labels=("ad",))
+        return has_config
+
+    monkeypatch.setattr(run_folder, "_check_new", looked)
+    with pytest.raises(RunError, match="is a run already"):
+        RunFolder.create(path, PRESETS["tiny"])
+    assert RunFolder.open(path).manifest.labels == ("ad",) and RunFolder.open(path).config == PRESETS["small"]
+
+    def writing(*arguments: Any) -> None:
+        monkeypatch.setattr(run_folder, "atomic_write_text", write)
+        with pytest.raises(RunLockedError, match="another process"):
+            RunFolder.create(tmp_path / "other", PRESETS["small"])
+        write(*arguments)
+
+    monkeypatch.setattr(run_folder, "atomic_write_text", writing)
+    assert RunFolder.create(tmp_path / "other", PRESETS["tiny"]).config == PRESETS["tiny"]
+
+
+def test_a_lock_that_cannot_be_written_is_one_clear_line(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OutputError, match=r"cannot write .*\.lock: the disk is full"), run.lock():
+        raise AssertionError("it was locked")
 
 
 def test_metrics_that_cannot_be_written_are_an_error(run: RunFolder) -> None:

@@ -40,7 +40,7 @@ from autoreel.data.store import (
 )
 from autoreel.errors import AutoreelError, FootageError, MediaError, OutputError, RunLockedError, translate_os_error
 from autoreel.media.probe import probe
-from autoreel.runs import atomic_write_text
+from autoreel.runs import atomic_write_text, make_folder
 
 HIGHEST_RATE = Fraction(30)  # unless the config asks for more: motion is seen well, and fewer frames are to be made
 USUAL_RATE = Fraction(25)  # of pictures, which have none
@@ -273,11 +273,11 @@ def _check_place(store: Path) -> None:
     if store.exists() and not store.is_dir():
         raise OutputError(f"cannot write {store}: it is a file, and a store is a folder; choose another name")
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        make_folder(store)
         names = {path.name for path in store.iterdir()}
         if names and INDEX_NAME not in names and SHARDS_NAME not in names:
             raise OutputError(f"cannot write {store}: it is a folder with other files in it; choose a new one")
-        (store / SHARDS_NAME).mkdir(exist_ok=True)
+        make_folder(store / SHARDS_NAME)
     except OSError as error:
         raise translate_os_error(error, store) from error
 

@@ -158,7 +158,8 @@ def _curves(subjects: Mapping[str, Subject]) -> list[tuple[str, Any]]:
     curves = []
     for family, subject in subjects.items():
         points = [(float(row["elapsed_s"]) / 60, float(row["validation/psnr_db"]))
-                  for row in subject.folder.metrics() if row.get("validation/psnr_db") is not None]  # fmt: skip
+                  for row in subject.folder.metrics()
+                  if None not in (row.get("elapsed_s"), row.get("validation/psnr_db"))]  # fmt: skip
         curves.append(Curve(family, thinned(points)))
     drawn = chart(title, curves, "minutes", "dB")
     return [(title, drawn)] if drawn else []

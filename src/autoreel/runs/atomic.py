@@ -55,7 +55,7 @@ def atomic_path(final: Path, *, folder: bool = False) -> Iterator[Path]:
         sync(part)
         os.replace(part, final)
         try:
-            _sync_one(final.parent)
+            sync_one(final.parent)
         except OSError:
             if folder:  # what stands there keeps the same command from going on; a file would be replaced by it
                 with contextlib.suppress(OSError):
@@ -130,15 +130,37 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode("utf-8"))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing; a power cut cannot take back any that was made.
+
+    Raises:
+        OSError: it cannot be made, or something else has its name.
+    """
+    path = Path(path)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+    sync_one(path.parent)
+
+
 def sync(path: Path) -> None:
     """Put a file, or a folder and everything in it, on the disk: the files first, then the folders that name them."""
     if path.is_dir():
         for entry in sorted(path.iterdir()):
             sync(entry)
-    _sync_one(path)
+    sync_one(path)
 
 
-def _sync_one(path: Path) -> None:
+def sync_one(path: Path) -> None:
+    """Put a file, or the names in a folder, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,9 +11,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -28,8 +26,9 @@ from pydantic import Field
 
 from autoreel.bounded import is_deep, read_bounded
 from autoreel.config import Config, Strict, dump_config, from_mapping, load_config
-from autoreel.errors import ConfigError, RunError, RunLockedError, translate_os_error
-from autoreel.runs.atomic import atomic_path, atomic_write_text, remove
+from autoreel.errors import ConfigError, RunError, translate_os_error
+from autoreel.runs.atomic import atomic_path, atomic_write_text, make_folder, remove
+from autoreel.runs.in_place import append_row, locked, read_rows
 from autoreel.runs.weights import Layout, read_shape, read_weights, write_weights
 
 if TYPE_CHECKING:
@@ -143,21 +142,21 @@ class RunFolder:
 
         Raises:
             RunError: there are other files in it, or a config.toml that says something else.
+            RunLockedError: another process begins a run there.
             OutputError: it cannot be written.
         """
         path = Path(path)
+        run = cls(path, config, Manifest.here())
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            others = [entry.name for entry in path.iterdir() if entry.name != "config.toml" and entry.name[0] != "."]
+            make_folder(path)
+            _check_new(path, config)
         except OSError as error:
             raise translate_os_error(error, path) from error
-        if others:
-            what = "is a run already; open it" if "run.json" in others else f"holds other files ({sorted(others)[0]})"
-            raise RunError(f"{path} {what}; give the name of a new or empty folder to begin a run")
-        run = cls(path, config, Manifest.here())
-        if not _holds_config(path / "config.toml", config):
-            atomic_write_text(path / "config.toml", dump_config(config))
-        run.update()
+        with locked(path):
+            has_config = _check_new(path, config)  # another may have begun a run there in between
+            if not has_config:
+                atomic_write_text(path / "config.toml", dump_config(config))
+            run.update()
         return run
 
     @classmethod
@@ -207,27 +206,13 @@ class RunFolder:
 
         Raises:
             RunLockedError: another process is.
-            RunError: the run was damaged since it was opened.
+            RunError: the run was damaged since it was opened, or its .lock is not a plain file.
+            OutputError: the lock cannot be written.
         """
-        try:
-            descriptor = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise translate_os_error(error, self.path(".lock")) from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-                raise RunLockedError(
-                    f"{self.root} is being written by another process (number {owner}); wait for it, or stop it"
-                ) from None
-            os.truncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with locked(self.root):
             self.manifest = _load_manifest(self.root)  # the writer before may have changed it since it was opened
             self._clear_leftovers()
             yield
-        finally:
-            os.close(descriptor)
 
     def save_weights(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
         """Replace a weights file and record its hash.
@@ -273,42 +258,25 @@ class RunFolder:
         return read_weights(self.path(name), expected, sha256=hashes)
 
     def append_metrics(self, values: Mapping[str, object]) -> None:
-        """Add a line to metrics.jsonl; a number that is not finite becomes null.
+        """Add a line to metrics.jsonl: "stage", "step" and numbers; one that is not finite becomes null.
 
         Raises:
             OutputError: it cannot be written.
+            RunError: it is no plain file.
         """
-        plain = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()
-        }
-        path = self.path("metrics.jsonl")
-        try:
-            with path.open("a+b") as file:
-                file.seek(0, os.SEEK_END)
-                if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                    file.write(b"\n")  # the line before was cut by a crash
-                file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
-        except OSError as error:
-            raise translate_os_error(error, path) from error
+        append_row(self.path("metrics.jsonl"), values)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl; those that a crash cut are left out."""
-        path = self.path("metrics.jsonl")
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict):
-                    yield row
+        """The lines of metrics.jsonl, less what a crash cut and what `append_metrics` cannot have written.
+
+        Raises:
+            RunError: it is no plain file, or cannot be read.
+        """
+        return read_rows(self.path("metrics.jsonl"))
 
     def forget_metrics(self, stage: str, after: int) -> None:
         """Remove a stage's lines after a number of steps: those are about to be taken again."""
-        kept = [row for row in self.metrics() if row.get("stage") != stage or int(row.get("step", 0)) <= after]
+        kept = [row for row in self.metrics() if row["stage"] != stage or row["step"] <= after]
         atomic_write_text(self.path("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in kept))
 
     def _clear_leftovers(self) -> None:
@@ -319,6 +287,15 @@ class RunFolder:
 
     def _record(self, name: str, record: WeightsRecord) -> None:
         self.update(weights={**self.manifest.weights, name: record})
+
+
+def _check_new(path: Path, config: Config) -> bool:
+    """Hold a new run's folder to have nothing in it but a config.toml that says the same; whether that is there."""
+    others = [entry.name for entry in path.iterdir() if entry.name != "config.toml" and entry.name[0] != "."]
+    if others:
+        what = "is a run already; open it" if "run.json" in others else f"holds other files ({sorted(others)[0]})"
+        raise RunError(f"{path} {what}; give the name of a new or empty folder to begin a run")
+    return _holds_config(path / "config.toml", config)
 
 
 def _holds_config(path: Path, config: Config) -> bool:

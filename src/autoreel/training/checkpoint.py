@@ -27,7 +27,7 @@ from torch import Tensor
 
 from autoreel.bounded import read_bounded
 from autoreel.errors import OutputError, RunError, UnreadableError, translate_os_error, translate_read_error
-from autoreel.runs.atomic import atomic_path, remove
+from autoreel.runs.atomic import atomic_path, make_folder, remove
 from autoreel.runs.weights import layout_of, read_weights, write_weights
 from autoreel.training.stage import Stage
 
@@ -176,7 +176,7 @@ class Checkpoints:
         if final in others:
             return final  # of this very step; only the clock has gone on
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             self._write(final, place)
         except OSError as error:
             spare = [*others[1:], *self._damaged()]
