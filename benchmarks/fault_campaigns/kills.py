@@ -9,7 +9,6 @@ case costs no start of Python; strace is attached to it before it begins.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import hashlib
 import json
@@ -34,7 +33,7 @@ from torch import nn
 from autoreel.data.prepare import prepare
 from autoreel.data.sample import render_sample_footage
 from autoreel.data.store import FootageStore
-from autoreel.errors import AutoreelError, StoppedError
+from autoreel.errors import AutoreelError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import capture
@@ -45,7 +44,6 @@ from autoreel.training.stage import Export
 
 STEPS = 12
 SAVE_EVERY = 3
-BEFORE = 6  # steps that are taken before strace is attached
 CALLS = (
     "openat", "mkdir", "write", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir",
     "ftruncate", "flock", "lseek", "close",
@@ -120,25 +118,17 @@ class Case:
     what: str
 
 
-def train_here(path: Path, store: FootageStore, log: Path, stop_at: int) -> None:
-    """Train in this process, from where the run is, as far as a stop is asked for; saves every SAVE_EVERY steps."""
+def train_here(path: Path, store: FootageStore, log: Path) -> None:
+    """Train in this process, from where the run is to the end; saves every SAVE_EVERY steps."""
     torch.set_num_threads(1)
     run = RunFolder.open(path) if (path / "run.json").exists() else RunFolder.create(path, SMALL)
     with run.lock():
         stage = Recorded(CodecStage.open(run, store, torch.device("cpu")), log)
         rhythm = Rhythm(checkpoint_every_s=SAVE_EVERY, preview_every_s=1e9)
-        stop = threading.Event()
-
-        class Stopping(Lines):
-            def update(self, stage: str, progress: float, text: str) -> None:
-                if progress >= stop_at / STEPS:
-                    stop.set()
-
-        shown = Stopping(lambda line: None)
-        with contextlib.suppress(StoppedError):
-            run_stage(
-                stage, run, Budget(steps=STEPS), shown, stop, rhythm=rhythm, clock=lambda: float(stage.num_taken)
-            )
+        run_stage(
+            stage, run, Budget(steps=STEPS), Lines(lambda line: None), threading.Event(), rhythm=rhythm,
+            clock=lambda: float(stage.num_taken),
+        )  # fmt: skip
 
 
 def fork_waiting(work: Callable[[], int], go: int | None = None) -> int:
@@ -160,12 +150,12 @@ def fork_waiting(work: Callable[[], int], go: int | None = None) -> int:
         os._exit(code)
 
 
-def forked(path: Path, store: FootageStore, log: Path, stop_at: int = STEPS, go: int | None = None) -> int:
+def forked(path: Path, store: FootageStore, log: Path, go: int | None = None) -> int:
     """`train_here` in a child, which ends with 0, 3 after an AutoreelError, 4 after any other error."""
 
     def work() -> int:
         try:
-            train_here(path, store, log, stop_at)
+            train_here(path, store, log)
         except AutoreelError:
             return 3
         return 0
@@ -240,10 +230,11 @@ def calls_in(trace: Path, root: Path) -> list[tuple[str, int, str]]:
 
 
 def order_problems(trace: Path, root: Path) -> list[str]:
-    """What a power cut could tear: a checkpoint that has its name before its content and its folder are on the disk."""
+    """What a power cut could tear: a name that something has before it, or a folder above it, is on the disk."""
     problems: list[str] = []
     dirty: set[str] = set()  # written and not fsynced
     unnamed: set[str] = set()  # folders in which a name has changed since their fsync
+    made: dict[str, str] = {}  # folders whose own name is not on the disk, and the folder it stands in
     num_renames = 0
     for name, _, line in calls_in(trace, root):
         paths = re.findall(r'[<"]((?:/[^<>"]+))[>"]', line)
@@ -255,10 +246,13 @@ def order_problems(trace: Path, root: Path) -> list[str]:
         elif name == "fsync":
             dirty.discard(here[0])
             unnamed.discard(here[0])
+            made = {folder: parent for folder, parent in made.items() if parent != here[0]}
         elif name == "openat" and "O_CREAT" in line:
             unnamed.add(str(Path(here[-1]).parent))
         elif name == "mkdir":
             unnamed.add(str(Path(here[0]).parent))
+            if not Path(here[0]).name.startswith("."):
+                made[here[0]] = str(Path(here[0]).parent)
         elif name.startswith("rename") and len(here) >= 2:
             old, new = here[0], here[-1]
             if Path(new).name.startswith("."):
@@ -267,19 +261,25 @@ def order_problems(trace: Path, root: Path) -> list[str]:
             problems += [f"{new} got its name before {path} was on the disk" for path in dirty if path.startswith(old)]
             if old in unnamed:
                 problems.append(f"{new} got its name before its folder was on the disk")
+            above = [folder for folder in made if new.startswith(f"{folder}/")]
+            problems += [f"{new} got its name before {folder} above it was on the disk" for folder in above]
             unnamed.add(str(Path(new).parent))
-        elif name in ("unlink", "unlinkat", "rmdir") and str(root / "checkpoints") in unnamed:
+        elif name in ("unlink", "unlinkat", "rmdir") and _of_checkpoints(unnamed):
             problems.append(f"{here[0]} was let go of before the new checkpoint's name was on the disk")
     # .lock and metrics.jsonl are made in the run folder and may be lost; a checkpoint may not.
-    if str(root / "checkpoints") in unnamed and num_renames:
+    if _of_checkpoints(unnamed) and num_renames:
         problems.append("the names of the checkpoints are not on the disk at the end")
     return problems if num_renames else ["no checkpoint was written"]
+
+
+def _of_checkpoints(folders: set[str]) -> bool:
+    return any(Path(folder).name == "checkpoints" for folder in folders)
 
 
 def campaign(count: int, seed: int, only: tuple[str, ...] = ()) -> Findings:
     """`count` random kills; then calls, each killed, and each refused by a full and by a broken disk.
 
-    A training of two saves has about a thousand such cases; CALLS_PER_KILL times the count of each fault are drawn.
+    A training of five saves has 2185 such cases; CALLS_PER_KILL times the count of each fault are drawn.
     `only`: moments, calls, or the name of a fault (KILL, ENOSPC, EIO).
     """
     findings = Findings("-".join(["kills", *only]))
@@ -294,7 +294,7 @@ def campaign(count: int, seed: int, only: tuple[str, ...] = ()) -> Findings:
         faults = [fault for fault in FAULTS if not only or "calls" in only or fault.partition("=")[2] in only]
         if faults:
             cases = bench.cases()
-            findings.problems += order_problems(work / "dry.trace", work / "dry")
+            findings.problems += bench.order_problems()
             for fault in faults:
                 mine = [case for case in cases if case.fault == fault]
                 chosen = sorted(rng.sample(range(len(mine)), min(len(mine), CALLS_PER_KILL * count)))
@@ -309,24 +309,24 @@ def campaign(count: int, seed: int, only: tuple[str, ...] = ()) -> Findings:
 
 
 class Bench:
-    """The footage, the reference, and a run that is halfway.
+    """The footage and the reference.
 
     Args:
         work: an empty folder.
         seed: of the footage.
     """
 
+    ROOT = "dry"  # in it the traced trainings make their run folder and one above it
+
     def __init__(self, work: Path, seed: int) -> None:
         self.work = work
         render_sample_footage(work / "clips", seed=seed, kinds=("travel",), clips_per_kind=2, clip_s=0.8, size=(32, 32))
         self.store = prepare([work / "clips"], work / "store", SMALL.data).store
         began = time.monotonic()
-        if ended(forked(work / "whole", self.store, work / "whole.log", STEPS)):
+        if ended(forked(work / "whole", self.store, work / "whole.log")):
             raise RuntimeError("the training without faults failed")
         self.whole_s = time.monotonic() - began
         self.reference = self._steps(work / "whole.log")
-        if ended(forked(work / "half", self.store, work / "half.log", BEFORE)):
-            raise RuntimeError("the first half of a training failed")
 
     def _steps(self, log: Path) -> dict[int, set[str]]:
         found: dict[int, set[str]] = {}
@@ -339,7 +339,7 @@ class Bench:
     def finish(self, run: Path, log: Path) -> str:
         """Go on with the same command; what is wrong then, or nothing."""
         try:
-            code = ended(forked(run, self.store, log, STEPS))
+            code = ended(forked(run, self.store, log))
         except TimeoutError as error:
             return str(error)
         if code:
@@ -358,7 +358,7 @@ class Bench:
         good = 0
         for number in range(count):
             run, log = self.work / "random", self.work / "random.log"
-            child = forked(run, self.store, log, STEPS)
+            child = forked(run, self.store, log)
             moment_s = rng.uniform(0, self.whole_s)
             time.sleep(moment_s)
             os.kill(child, signal.SIGKILL)
@@ -372,13 +372,13 @@ class Bench:
         return good
 
     def cases(self) -> list[Case]:
-        """Every call of the second half that concerns the run folder, with each fault it can have."""
-        shutil.copytree(self.work / "half", self.work / "dry")
-        code = traced(self.work / "dry", self.store, self.work / "dry.log", self.work / "dry.trace")
+        """Every call that concerns the run folder, from making it to the end, with each fault it can have."""
+        run = self._afresh()
+        code = traced(run, self.store, self.work / "case.log", self.work / "dry.trace")
         if code:
             raise RuntimeError(f"the traced training ended with {code}")
         found = []
-        for name, number, line in calls_in(self.work / "dry.trace", self.work / "dry"):
+        for name, number, line in calls_in(self.work / "dry.trace", self.work / self.ROOT):
             if name == "openat" and "O_CREAT" not in line and "O_RDWR" not in line and "O_WRONLY" not in line:
                 continue
             found.append(Case(name, number, "signal=KILL", line))
@@ -390,9 +390,7 @@ class Bench:
         """Returns how many went on bit for bit, and how many of them had first ended with an AutoreelError."""
         good = told = 0
         for case in cases:
-            run, log, trace = self.work / "dry", self.work / "case.log", self.work / "case.trace"
-            self._clear(run, log)
-            shutil.copytree(self.work / "half", run)
+            run, log, trace = self._afresh(), self.work / "case.log", self.work / "case.trace"
             where = f"{case.call} {case.number}, {case.fault}"
             try:
                 code = traced(run, self.store, log, trace, f"{case.call}:{case.fault}:when={case.number}")
@@ -411,6 +409,16 @@ class Bench:
             if wrong:
                 findings.problems.append(f"{where} ({case.what[:150]}): {wrong}")
         return good, told
+
+    def order_problems(self) -> list[str]:
+        """Of the training that `cases` traced."""
+        return order_problems(self.work / "dry.trace", self.work / self.ROOT)
+
+    def _afresh(self) -> Path:
+        """Where the next traced training makes its run; nothing is left of the one before."""
+        self._clear(self.work / self.ROOT, self.work / "case.log")
+        (self.work / self.ROOT).mkdir()
+        return self.work / self.ROOT / "above" / "run"
 
     def _clear(self, run: Path, log: Path) -> None:
         shutil.rmtree(run, ignore_errors=True)

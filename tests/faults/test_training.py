@@ -28,10 +28,28 @@ def test_kills_and_a_full_disk_at_calls_of_a_save(bench: kills.Bench) -> None:
         pytest.skip("strace is not installed")
     cases, findings = bench.cases(), Findings("kills")
     assert len([case for case in cases if "KILL" in case.fault]) > 60
-    assert kills.order_problems(bench.work / "dry.trace", bench.work / "dry") == []
-    renames = [c for c in cases if c.call.startswith("rename") and "state" not in c.what and "KILL" in c.fault][:1]
+    assert bench.order_problems() == []
+    killed = [case for case in cases if "KILL" in case.fault]
+    first = [case for case in killed if case.call == "mkdir"][1:2]  # the run folder has no name of its own yet
+    saves = [case for case in killed if case.call.startswith("rename") and "checkpoints/codec" in case.what]
     full = [case for case in cases if case.call == "fsync" and "ENOSPC" in case.fault][:1]
-    assert bench.faults([*renames, *full], findings)[0] == 2, findings.problems
+    assert bench.faults([*first, saves[0], *full], findings)[0] == 3, findings.problems
+
+
+def test_folders_that_a_power_cut_could_take_are_seen_in_a_trace(tmp_path: Path) -> None:
+    root = tmp_path / "dry"
+    run = root / "above/run"
+    calls = [
+        f'mkdir("{run.parent}", 0777) = 0', f'fsync(3<{root}>) = 0', f'mkdir("{run}", 0777) = 0',
+        f'fsync(3<{run.parent}>) = 0', f'mkdir("{run}/checkpoints", 0777) = 0', f'fsync(3<{run}>) = 0',
+        f'mkdir("{run}/checkpoints/.0.part", 0777) = 0', f'fsync(3<{run}/checkpoints/.0.part>) = 0',
+        f'rename("{run}/checkpoints/.0.part", "{run}/checkpoints/codec-0") = 0', f'fsync(3<{run}/checkpoints>) = 0',
+    ]  # fmt: skip
+    for left_out, said in ((None, None), (1, "above "), (3, "run "), (5, "checkpoints "), (9, "at the end")):
+        lines = [call for number, call in enumerate(calls) if number != left_out]
+        (tmp_path / "trace").write_text("\n".join(lines))
+        problems = kills.order_problems(tmp_path / "trace", root)
+        assert len(problems) == (left_out is not None) and all(str(said) in problem for problem in problems)
 
 
 @pytest.mark.parametrize("stage", ["codec", "prior", "refine", "upscale"])

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from autoreel.errors import DivergedError, OutputError, StoppedError
-from autoreel.runs import RunFolder
+from autoreel.runs import RunFolder, make_folder
 from autoreel.training.budget import Budget
 from autoreel.training.checkpoint import Checkpoints, Place, scale_rates
 from autoreel.training.previews import draw_curve
@@ -141,7 +141,7 @@ def run_stage(
         if values:
             display.note(f"{stage.name} step {step}: validation {figures(values, 0.0, None)}")
         try:
-            run.path("samples").mkdir(exist_ok=True)
+            make_folder(run.path("samples"))
             stage.preview(run.path("samples"), step)
             draw_curve(run.path("samples") / f"{stage.name}-curve.png", run.metrics(), stage.name)
         except OSError as error:  # a picture is not worth the training; a disk that stays full is met at the save
