@@ -8,6 +8,7 @@ one that is far too high.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import random
 import tempfile
@@ -40,6 +41,8 @@ from autoreel.training.upscale_stage import UpscaleStage
 STEPS = 900
 SAVE_EVERY = 60
 SPIKE = 1e4
+MILD = {"codec": 50.0, "prior": 3.5, "refine": 30.0, "upscale": 25.0}  # high losses that are learned from all the same
+LATE = 15  # steps before the end at which those begin
 CLOSE = 0.02  # of the loss without faults
 LAYERS = {"codec": "decoder", "prior": "velocity", "refine": "head", "upscale": "conv_out"}  # whose output is disturbed
 SIDES = (32, 64)  # pixels of the footage, and of the larger one that the upscaler learns from
@@ -124,7 +127,8 @@ def train(
         faults: as `Faulty` takes them.
 
     Returns:
-        loss: mean of the last tenth of the steps without a fault; rewinds; finite: of every checkpoint and the result.
+        loss: mean of the last tenth of the steps without a fault; rewinds; unsound: what is not finite in a checkpoint
+        or the result, and checkpoints of a state in trouble.
     """
     store, larger = footage
     with tempfile.TemporaryDirectory(dir=work) as folder:
@@ -145,7 +149,7 @@ def train(
             for path in run.path("checkpoints").glob(f"{name}-*/state.safetensors"):
                 if path.parent.name not in seen:
                     seen.add(path.parent.name)
-                    unsound.extend(f"{path.parent.name}: {tensor}" for tensor in _unsound(path))
+                    unsound.extend(f"{path.parent.name}: {what}" for what in _unsound(path))
             return float(faulty.num_taken)
 
         error = ""
@@ -167,12 +171,14 @@ def _unsound(path: Path) -> list[str]:
 
     try:
         found = load_file(path)
+        watch = json.loads((path.parent / "state.json").read_text().partition("\n")[2])["watch"]
     except FileNotFoundError:  # let go of while it was looked at
         return []
-    return [name for name, value in found.items() if not bool(torch.isfinite(value.float()).all())]
+    unsound = [f"{n} is not finite" for n, value in found.items() if not bool(torch.isfinite(value.float()).all())]
+    return [*unsound, "saved in trouble"] if watch["trouble_since"] is not None else unsound
 
 
-def plans(count: int, seed: int) -> dict[str, dict[int, float]]:
+def plans(count: int, seed: int, stage: str) -> dict[str, dict[int, float]]:
     """Which faults at which steps, by name."""
     rng = random.Random(seed)
     steps = rng.sample(range(STEPS - 10), min(count, STEPS // 8))
@@ -184,6 +190,8 @@ def plans(count: int, seed: int) -> dict[str, dict[int, float]]:
         found[f"three NaN from step {step}"] = {step + n: math.nan for n in range(3)}
     for step in sorted(rng.sample(range(25, STEPS - 60), max(1, count // 20))):
         found[f"a spike of 20 steps from step {step}"] = {step + n: SPIKE for n in range(20)}
+    found[f"high losses in the last {LATE} steps"] = {STEPS - LATE + n: MILD[stage] for n in range(LATE)}
+    found[f"high losses in the last {LATE} steps and beyond"] = {STEPS - LATE + n: MILD[stage] for n in range(2 * LATE)}
     return found
 
 
@@ -220,14 +228,14 @@ def campaign(count: int, seed: int, stages: tuple[str, ...] = tuple(LAYERS)) -> 
             footage = stores.get(name, stores[""])
             whole = train(name, work, footage, codec, {})["loss"]
             rows.append((name, "none", f"{whole:.5f}", "", 0, ""))
-            for plan, faults in plans(count, seed).items():
+            for plan, faults in plans(count, seed, name).items():
                 found = train(name, work, footage, codec, faults)
                 change = found["loss"] / whole - 1
                 counts = (found["rewinds"], found["checkpoints"])
                 rows.append((name, plan, f"{found['loss']:.5f}", f"{change:+.1%}", *counts))
                 print(*rows[-1], found["error"], flush=True)
                 if found["unsound"]:
-                    findings.problems.append(f"{name}, {plan}: not finite: {found['unsound'][:3]}")
+                    findings.problems.append(f"{name}, {plan}: {found['unsound'][:3]}")
                 if found["error"]:
                     findings.problems.append(f"{name}, {plan}: {found['error']}")
                 elif not change <= CLOSE:

@@ -66,3 +66,15 @@ def test_losses_that_are_not_finite_reach_no_checkpoint(
     found = spikes.train(stage, tmp_path, footage, codec, faults)
     assert (found["error"], found["unsound"], found["rewinds"]) == ("", [], 1)
     assert found["checkpoints"] >= 4
+
+
+def test_high_losses_at_the_end_reach_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spikes, "STEPS", 40)
+    monkeypatch.setattr(spikes, "SAVE_EVERY", 6)
+    footage = spikes.prepare_sample(tmp_path, 0, 32, 32), None
+    torch.manual_seed(0)
+    codec = Codec(spikes.SMALL.codec).eval()
+    for count, rewinds in ((5, 0), (20, 1)):
+        faults = {35 + n: 3 * spikes.MILD["prior"] for n in range(count)}
+        found = spikes.train("prior", tmp_path, footage, codec, faults)
+        assert (found["error"], found["unsound"], found["rewinds"]) == ("", [], rewinds)

@@ -307,7 +307,42 @@ def test_a_high_loss_at_the_end_throws_nothing_away(run: RunFolder) -> None:
     stage = ToyStage(fault=lambda step, loss: 1e6 if step == 39 else 1.0)
     train_toy(run, stage, Budget(steps=40))
     assert not any("rewound_to" in row for row in run.metrics())
+    assert stage.steps == list(range(41))  # one more, to see that it has passed
     assert_same(stage, state_on_disk(run.root))
+
+
+@pytest.mark.parametrize("budget", [Budget(steps=100), Budget(seconds=100)], ids=["steps", "time"])
+@pytest.mark.parametrize("last", [100, 110])
+def test_high_losses_at_the_end_reach_no_checkpoint(run: RunFolder, budget: Budget, last: int) -> None:
+    """Either they pass in a few steps more, or the state from before them is what is kept."""
+    stage = ToyStage(fault=lambda step, loss: 50 * loss + 1e3 if 88 <= step < last else loss)
+    train_toy(run, stage, budget, checkpoint_every_s=10)
+    place = Checkpoints(run.path("checkpoints"), ToyStage(), print).load()
+    assert place is not None and place.watch["trouble_since"] is None and place.watch["spikes"] == 0
+    assert_same(stage, state_on_disk(run.root))
+    rewound = [row["rewound_to"] for row in run.metrics() if "rewound_to" in row]
+    if last == 100:
+        assert rewound == [] and place.step == 101
+    elif budget.steps is None:
+        assert rewound == [80] and (place.step, place.updates) == (105, 80)
+    else:
+        assert rewound == [80] and place.updates == 100 and stage.steps == list(range(place.step))
+
+
+def test_a_stop_in_trouble_at_the_end_saves_nothing_of_it(run: RunFolder) -> None:
+    stage, stop = ToyStage(fault=lambda step, loss: 1e6 if step >= 38 else 1.0), threading.Event()
+    rhythm = Rhythm(checkpoint_every_s=10, preview_every_s=1e9)
+    with pytest.raises(StoppedError, match="from the last good state"):
+        run_stage(
+            stage, run, Budget(steps=40), StopAfter(42, stage, stop), stop, rhythm=rhythm, clock=StepClock(stage)
+        )
+    assert Checkpoints(run.path("checkpoints"), ToyStage(), print).paths()[0].name == "codec-00000030"
+
+
+def test_trouble_at_every_end_is_given_up(run: RunFolder) -> None:
+    stage = ToyStage(fault=lambda step, loss: 1e6 if step >= 38 else 1.0)
+    with pytest.raises(DivergedError, match="3 times did not help"):
+        train_toy(run, stage, Budget(steps=40), checkpoint_every_s=10)
 
 
 def test_weights_that_are_not_finite_at_the_end_are_not_kept(run: RunFolder) -> None:

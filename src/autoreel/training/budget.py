@@ -84,7 +84,7 @@ class Budget:
         """Seconds until it is used up; None while the speed is not known."""
         if self.seconds is not None:
             return max(0.0, self.seconds - elapsed_s)
-        return (self.steps or 0) / steps_per_s - step / steps_per_s if steps_per_s > 0 else None
+        return max(0, (self.steps or 0) - step) / steps_per_s if steps_per_s > 0 else None
 
     def __str__(self) -> str:
         return f"{self.steps} steps" if self.steps is not None else show_duration(self.seconds or 0.0)

@@ -32,6 +32,7 @@ from autoreel.training.threads import ThreadWatch
 from autoreel.training.watch import MAX_REWINDS, Watch
 
 MAX_UNSAVED_STEPS = 5000  # a clock that stands still must not cost everything
+SETTLING_STEPS = 5  # that the end of a budget may be late, in trouble that may pass; then training goes back
 COST_SHARE = 0.05  # previews, and checkpoints, take at most this share of the time
 
 
@@ -110,7 +111,7 @@ def run_stage(
     place = place or Place(elapsed_s=setup_s)
     watch = Watch.from_state(place.watch) if place.watch else Watch()
     log = MetricsLog(run, stage.name, place.step)
-    step, first_step, saved_step = place.step, place.step, place.step
+    step, first_step, saved_step, settling = place.step, place.step, place.step, 0
     started_s = clock() - place.elapsed_s
     first_elapsed_s = place.elapsed_s
     saving = Timer(rhythm.checkpoint_every_s, place.elapsed_s + rhythm.checkpoint_every_s)
@@ -168,9 +169,15 @@ def run_stage(
     try:
         if fresh:
             save()  # something to go back to, and a full disk is found now
-        while not used_up():
+        while not used_up() or watch.troubled:
             if stop.is_set():
                 break
+            if used_up():  # a few high losses at the end are no reason to throw a minute away
+                if settling == SETTLING_STEPS:
+                    go_back()
+                    settling = 0
+                    continue
+                settling += 1
             progress = budget.progress(updates(), elapsed_s())
             _seed_everything(stage, step)
             began_s = elapsed_s()
@@ -216,10 +223,8 @@ def run_stage(
             if showing.due(elapsed_s()) and not stop.is_set() and not used_up():
                 show()  # at the end it is shown anyway
 
-        stopped = not used_up()
-        if not stopped and watch.skips:
-            go_back()
-        if not stopped or not watch.troubled:  # a few high losses at the end are no reason to throw a minute away
+        stopped = not used_up() or watch.troubled
+        if not watch.troubled:
             try:
                 save()
             except DivergedError:
