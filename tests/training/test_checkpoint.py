@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from autoreel.errors import DivergedError, RunError, UnreadableError
 from autoreel.training import checkpoint
 from autoreel.training.checkpoint import Checkpoints, Place, capture, restore
 from autoreel.training.stage import Export, step_generator
+from autoreel.training.watch import Watch
 
 OPTIMIZERS: dict[str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
@@ -85,9 +88,11 @@ def test_any_optimizer_goes_on_as_if_nothing_had_happened(name: str, tmp_path: P
     whole = OneOptimizer(OPTIMIZERS[name])
     for step in range(4):
         whole.step(step, 0.0)
-    Checkpoints(tmp_path, whole, print).save(Place(4, 1.5, {"losses": [0.1]}))
+    watch = Watch()
+    watch.see(3, 0.1)
+    Checkpoints(tmp_path, whole, print).save(Place(4, 1.5, watch.state()))
     fresh = OneOptimizer(OPTIMIZERS[name])
-    assert Checkpoints(tmp_path, fresh, print).load() == Place(4, 1.5, {"losses": [0.1]})
+    assert Checkpoints(tmp_path, fresh, print).load() == Place(4, 1.5, watch.state())
     assert_same(whole, fresh)
     for parameter, state in fresh.optimizer.state.items():
         for value in state.values():
@@ -232,6 +237,74 @@ def test_damaged_ones_are_put_aside_two_at_most(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(checkpoint, "write_weights", full_once)
     checkpoints.save(Place(3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codec-00000002", "codec-00000003"]
+
+
+def first_group(body: dict[str, Any]) -> list[list[Any]]:
+    """The settings of an optimizer, as they are written."""
+    state = dict(body["plain"]["optimizers"]["vectors"]["table"])
+    return state["param_groups"]["list"][0]["table"]  # type: ignore[no-any-return]
+
+
+def setting(name: str, value: object) -> Callable[[dict[str, Any]], object]:
+    def change(body: dict[str, Any]) -> None:
+        next(pair for pair in first_group(body) if pair[0] == name)[1] = value
+
+    return change
+
+
+def other_tensor(body: dict[str, Any]) -> None:
+    state = dict(body["plain"]["optimizers"]["vectors"]["table"])["state"]["table"]
+    state[0][1], state[1][1] = state[1][1], state[0][1]  # of parameters of other shapes
+
+
+FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no plain values": lambda body: body.pop("plain"),
+    "no optimizers": lambda body: body["plain"].pop("optimizers"),
+    "optimizers a list": lambda body: body["plain"].update(optimizers=[1]),
+    "an optimizer a list": lambda body: body["plain"]["optimizers"].update(vectors=[1]),
+    "no groups": lambda body: body["plain"]["optimizers"].update(vectors={"table": []}),
+    "deep": lambda body: body["plain"].update(optimizers=json.loads("[" * 900 + "]" * 900)),
+    "deep tables": lambda body: body["plain"].update(optimizers=json.loads('{"list":[' * 400 + "]}" * 400)),
+    "no rate": lambda body: first_group(body).pop(0),
+    "a rate of text": setting("lr", "x"),
+    "betas of one": setting("betas", {"tuple": [0.9]}),
+    "no parameters": setting("params", {"list": []}),
+    "a scale of zero": lambda body: first_group(body).append(["rate_scale", 0.0]),
+    "states of other parameters": other_tensor,
+    "a state of no parameter": lambda body: dict(body["plain"]["optimizers"]["vectors"]["table"])["state"][
+        "table"
+    ].append([99, {"table": []}]),
+    "a watch of text": lambda body: body.update(watch={"losses": "abc"}),
+    "a watch with a number of text": lambda body: body["watch"].update(spikes="3"),
+    "a watch with a loss that is none": lambda body: body["watch"].update(losses=[None]),
+    "more lost than taken": lambda body: body["watch"].update(lost=99),
+    "time below zero": lambda body: body.update(elapsed_s=-1e9),
+    "time of text": lambda body: body.update(elapsed_s="1"),
+    "time without end": lambda body: body.update(elapsed_s=10**400),
+    "another step": lambda body: body.update(step=7),
+    "a step of truth": lambda body: body.update(step=True),
+}  # fmt: skip
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a checkpoint says, and make its hash fit."""
+    body = json.loads((folder / "state.json").read_text().partition("\n")[2])
+    change(body)
+    text = json.dumps(body)
+    (folder / "state.json").write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_one_whose_hash_fits_and_that_we_cannot_have_written_is_refused(tmp_path: Path, name: str) -> None:
+    stage = ToyStage()
+    if "state" in name:  # else there are no tensors that a forger would have to leave out as well
+        stage.step(0, 0.0)
+    checkpoints = Checkpoints(tmp_path, stage, lambda line: None)
+    checkpoints.save(Place(1, 1.0, Watch().state()))
+    forge(tmp_path / "codec-00000001", FORGED[name])
+    with pytest.raises(RunError, match=r"remove it to train anew \(.*(not understood|has the optimizers)") as refused:
+        checkpoints.load()
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
 
 
 def test_that_of_other_networks_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import math
 import os
 import re
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +31,13 @@ from autoreel.errors import OutputError, RunError, UnreadableError, translate_os
 from autoreel.runs.atomic import atomic_path, make_folder, remove
 from autoreel.runs.weights import layout_of, read_weights, write_weights
 from autoreel.training.stage import Stage
+from autoreel.training.watch import Watch
 
 FORMAT = 1
 KEPT = 2
 MAX_STATE_BYTES = 64 << 20
+# What reading a state ends in whose hashes fit, and that this program did not write.
+NOT_OURS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 DAMAGED = "damaged-"  # before the name of a checkpoint that was passed over; two of a stage are kept as well
 
 
@@ -100,18 +104,30 @@ def restore(stage: Stage, snapshot: Snapshot) -> bool:
         see `scale_rates`) is given back.
 
     Raises:
-        RunError: the snapshot is of other networks or optimizers.
+        RunError: the snapshot is of other networks or optimizers, or not one that `capture` can have made.
     """
+    try:
+        return _restore(stage, snapshot)
+    except RunError:
+        raise
+    except NOT_OURS as error:
+        raise RunError(f"the checkpoint is not understood ({_first_line(error)})") from error
+
+
+def _restore(stage: Stage, snapshot: Snapshot) -> bool:
     for prefix, module in stage.modules().items():
         start = f"module/{prefix}/"
         state = {name[len(start) :]: value for name, value in snapshot.tensors.items() if name.startswith(start)}
         module.load_state_dict(state, strict=True)
     encoded = snapshot.plain["optimizers"]
     if set(encoded) != set(stage.optimizers()):
-        raise RunError(f"the checkpoint has the optimizers {sorted(encoded)}, not {sorted(stage.optimizers())}")
+        found = str(sorted(encoded))[:200]
+        raise RunError(f"the checkpoint has the optimizers {found}, not {sorted(stage.optimizers())}")
     given = _given_rates(stage)
     for name, optimizer in stage.optimizers().items():
-        optimizer.load_state_dict(_decode(encoded[name], snapshot.tensors))
+        decoded = _decode(encoded[name], snapshot.tensors)
+        _check_fits(optimizer, decoded)
+        optimizer.load_state_dict(decoded)
         for parameter, state in optimizer.state.items():
             for key, value in state.items():
                 if isinstance(value, Tensor):
@@ -123,6 +139,48 @@ def restore(stage: Stage, snapshot: Snapshot) -> bool:
             group["base_lr"] = rate
             group["rate_scale"] = 1.0
     return True
+
+
+def _check_fits(optimizer: torch.optim.Optimizer, given: dict[str, Any]) -> None:
+    """Hold an optimizer's state to the parameters and the settings that the optimizer has now.
+
+    Raises:
+        ValueError, KeyError, ...: it does not fit.
+    """
+    own = optimizer.state_dict()
+    for group, fresh in zip(given["param_groups"], own["param_groups"], strict=True):
+        if group["params"] != fresh["params"]:
+            raise ValueError("its groups have other parameters")
+        if not (_is_number(group["lr"]) and _is_number(group["base_lr"]) and _is_number(group.get("rate_scale", 1.0))):
+            raise ValueError("its rates are no numbers")
+        if group.get("rate_scale", 1.0) <= 0:
+            raise ValueError("its rates are scaled by nothing")
+        for key in group.keys() & fresh.keys() - {"params"}:
+            if not _is_of_kind(group[key], fresh[key]):
+                raise ValueError(f"its {key} is no setting of this optimizer")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, state in given["state"].items():
+        if type(place) is not int or not 0 <= place < len(parameters):
+            raise ValueError("it has a state of no parameter")
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameters[place].shape:
+                raise ValueError(f"its {key} has another shape than its parameter")
+
+
+def _is_of_kind(given: object, own: object) -> bool:
+    if isinstance(own, tuple):
+        return isinstance(given, tuple) and len(given) == len(own) and all(map(_is_of_kind, given, own))
+    if _is_number(own):
+        return _is_number(given)
+    return given is None or isinstance(given, bool | str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
 def scale_rates(stage: Stage, factor: float) -> None:
@@ -293,13 +351,26 @@ class Checkpoints:
         present = capture(self._stage).tensors
         expected = layout_of({name: value for name, value in present.items() if name.startswith("module/")})
         try:
-            place = Place(int(body["step"]), float(body["elapsed_s"]), dict(body["watch"]))
+            place = _place_in(body, _step_of(path))
             expected = {**expected, **_layout_in(body["plain"])}
             digest = str(body["tensors_sha256"])
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            # Its hash is right: it was written, but not by this program.
-            raise RunError(f"{path} is not understood ({error})") from error
+        except NOT_OURS as error:
+            raise RunError(f"{path} is not understood ({_first_line(error)})") from error
         return Snapshot(read_weights(path / "state.safetensors", expected, sha256={digest}), body["plain"]), place
+
+
+def _place_in(body: dict[str, Any], step: int) -> Place:
+    """Raises ValueError, KeyError, ... where it says what cannot be."""
+    place = Place(body["step"], body["elapsed_s"], body["watch"])
+    if type(place.step) is not int or place.step != step:
+        raise ValueError(f"its step is {str(place.step)[:30]}, its name says {step}")
+    if not _is_number(place.elapsed_s) or place.elapsed_s < 0:
+        raise ValueError(f"its time is {str(place.elapsed_s)[:30]}")
+    if place.watch:
+        Watch.from_state(place.watch)
+    if not isinstance(place.watch, dict) or place.updates < 0:
+        raise ValueError("its watch counts more steps than it has")
+    return place
 
 
 def _read_body(path: Path) -> dict[str, Any]:

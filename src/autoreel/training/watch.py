@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections import deque
 from typing import Any
 
@@ -15,6 +16,7 @@ RECOVERY_STEPS = 50  # good ones after the first time of going back; then the fu
 HISTORY = 200  # losses the median is taken over
 OUTLIER_FACTOR = 100.0  # over it: the step is left out
 ENOUGH = 20  # losses before the median means anything
+MAX_COUNT = 1 << 53  # of steps
 
 
 class Watch:
@@ -114,7 +116,18 @@ class Watch:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Watch:
-        """The inverse of `state`."""
+        """The inverse of `state`.
+
+        Raises:
+            ValueError, KeyError, TypeError: `state` cannot have made it.
+        """
+        most = sys.float_info.max
+        if not all(isinstance(loss, int | float) and -most <= loss <= most for loss in state["losses"]):
+            raise ValueError("its losses are not finite numbers")
+        for name in ("skips", "spikes", "rewinds", "good_steps", "lost", "trouble_since"):
+            value = state.get(name, 0)
+            if not (type(value) is int and 0 <= value <= MAX_COUNT) and (name != "trouble_since" or value is not None):
+                raise ValueError(f"its {name} is no count of steps")
         watch = cls()
         watch.losses.extend(state["losses"])
         watch.skips, watch.spikes = state["skips"], state["spikes"]
