@@ -28,8 +28,10 @@ from autoreel.runs import (
     atomic_write_text,
     layout_of,
     make_folder,
+    read_kept,
     read_metadata,
     read_weights,
+    write_kept,
     write_weights,
 )
 from autoreel.runs import folder as run_folder
@@ -344,6 +346,19 @@ def test_every_flipped_bit_is_found_by_the_hash(weights: Path) -> None:
             read_weights(weights, layout_of(TENSORS), sha256={digest})
 
 
+def test_a_file_that_no_manifest_speaks_of_has_its_hash_in_itself(weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    write_kept(path, TENSORS, {"split": "train"})
+    assert read_metadata(path)["split"] == "train"
+    read = read_kept(path, layout_of(TENSORS))
+    assert all(torch.equal(read[name], value) for name, value in TENSORS.items())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
+    with pytest.raises(RunError, match="its content is not what was written"):
+        read_kept(path, layout_of(TENSORS))
+    assert read_kept(weights, layout_of(TENSORS)).keys() == TENSORS.keys()  # of an older version
+
+
 def test_absent_weights_and_strange_metadata(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be read: No such file"):
         read_weights(tmp_path / "absent", {})
@@ -609,7 +624,7 @@ def test_lines_that_we_cannot_have_written_are_left_out(run: RunFolder) -> None:
 def test_two_that_begin_the_same_run_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one comes when the first has looked and not written yet, or when it is writing."""
     path, begun = tmp_path / "run", list[RunFolder]()
-    check, write = run_folder._check_new, run_folder.atomic_write_text
+    check, replace = run_folder._check_new, os.replace
 
     def looked(*arguments: Any) -> bool:
         has_config = check(*arguments)
@@ -624,12 +639,12 @@ def test_two_that_begin_the_same_run_do_not_meet(tmp_path: Path, monkeypatch: py
     assert RunFolder.open(path).manifest.labels == ("ad",) and RunFolder.open(path).config == PRESETS["small"]
 
     def writing(*arguments: Any) -> None:
-        monkeypatch.setattr(run_folder, "atomic_write_text", write)
+        monkeypatch.setattr(os, "replace", replace)
         with pytest.raises(RunLockedError, match="another process"):
             RunFolder.create(tmp_path / "other", PRESETS["small"])
-        write(*arguments)
+        replace(*arguments)
 
-    monkeypatch.setattr(run_folder, "atomic_write_text", writing)
+    monkeypatch.setattr(os, "replace", writing)
     assert RunFolder.create(tmp_path / "other", PRESETS["tiny"]).config == PRESETS["tiny"]
 
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def trainings(victim: Path) -> list[Case]:
                         content += body[begin:end]
                 put(path, kept, content)
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                forged(lambda b, digest=digest: b.update(tensors_sha256=digest))(run)
+                forged(partial(dict.update, tensors_sha256=digest))(run)
 
         return damage
 
@@ -117,7 +118,7 @@ def trainings(victim: Path) -> list[Case]:
         "loss without end": '{"stage": "codec", "step": 1, "loss": 1e999}',
     }  # fmt: skip
     for what, line in lines.items():
-        made[f"{HARMLESS} {what}"] = replaced("metrics.jsonl", lambda path, line=line: path.write_text(line + "\n"))
+        made[f"{HARMLESS} {what}"] = replaced("metrics.jsonl", partial(_write_line, line))
     return [Case(f"training: {what}", damage, rehash=False) for what, damage in made.items()]
 
 
@@ -148,6 +149,10 @@ def training_verdict(case: Case, sound: Path, store: FootageStore, work: Path, v
 
 def _too_long(number: int, frame: object) -> None:
     raise TimeoutError(f"not done in {PATIENCE_S} s")
+
+
+def _write_line(line: str, path: Path) -> None:
+    path.write_text(line + "\n")
 
 
 def _unseen(line: str) -> None:

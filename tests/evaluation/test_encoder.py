@@ -86,6 +86,10 @@ def test_the_same_seed_gives_the_same_encoder_which_is_kept(
     kept[0].write_bytes(b"damaged")
     again = open_encoder(tmp_path / "kept", store, report=lines.append)
     assert torch.equal(first.out.weight, again.out.weight) and len(lines) == 2
+    whole = kept[0].read_bytes()
+    kept[0].write_bytes(whole[:-4] + bytes([whole[-4] ^ 1]) + whole[-3:])
+    open_encoder(tmp_path / "kept", store, report=lines.append)
+    assert len(lines) == 3 and kept[0].read_bytes() == whole
 
 
 def test_partners_are_found_and_near_windows_are_no_strangers() -> None:

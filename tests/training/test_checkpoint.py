@@ -152,6 +152,11 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+def as_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "a bit of the tensors": lambda folder: flip(folder / "state.safetensors", -1),
     "a bit of the header": lambda folder: flip(folder / "state.safetensors", 40),
@@ -162,11 +167,9 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "empty plain values": lambda folder: (folder / "state.json").write_text(""),
     "plain values that are no text": lambda folder: (folder / "state.json").write_bytes(b"\xff\xfe"),
     "no plain values": lambda folder: (folder / "state.json").unlink(),
-    "a pipe for plain values": lambda folder: ((folder / "state.json").unlink(), os.mkfifo(folder / "state.json")),
-    "a pipe for tensors": lambda folder: (
-        (folder / "state.safetensors").unlink(), os.mkfifo(folder / "state.safetensors")
-    ),
-}  # fmt: skip
+    "a pipe for plain values": lambda folder: as_pipe(folder / "state.json"),
+    "a pipe for tensors": lambda folder: as_pipe(folder / "state.safetensors"),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -1,11 +1,13 @@
 """The prior's stage on a small synthetic store: cached latents, levels, updates, resuming."""
 
 import copy
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 from autoreel.clip import Frames
 from autoreel.config import CodecConfig, Config, DataConfig, PriorConfig, TrainingConfig
 from autoreel.data.store import FootageStore
+from autoreel.errors import UnreadableError
 from autoreel.models.codec import Codec
 from autoreel.models.prior import FAR
 from autoreel.runs import RunFolder
@@ -144,11 +147,30 @@ def test_damaged_latents_are_encoded_again(tmp_path: Path, codec: Codec) -> None
     first = cached_latents(run, store(), "train", codec, CPU, BUDGET)
     (path,) = run.root.glob("latents-train-*")
     whole = path.read_bytes()
-    for damaged in (whole[:-5], b"nothing", whole[:20] + bytes(30) + whole[50:]):
+    flipped = whole[:-4] + bytes([whole[-4] ^ 1]) + whole[-3:]  # still a number
+    for damaged in (whole[:-5], b"nothing", whole[:20] + bytes(30) + whole[50:], flipped):
         path.write_bytes(damaged)
         again = cached_latents(run, store(), "train", codec, CPU, BUDGET)
         assert first is not None and again is not None and torch.equal(first.latents, again.latents)
         assert path.read_bytes() == whole
+
+
+def test_latents_that_cannot_be_read_now_are_kept(
+    tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, opened = RunFolder.create(tmp_path / "run", CONFIG), os.open
+    cached_latents(run, store(), "train", codec, CPU, BUDGET)
+    (path,) = run.root.glob("latents-train-*")
+
+    def refused(name: Any, *rest: Any, **others: Any) -> int:
+        if Path(name) == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(name))
+        return opened(name, *rest, **others)
+
+    with monkeypatch.context() as broken, pytest.raises(UnreadableError, match="cannot be read: Input/output error"):
+        broken.setattr(os, "open", refused)
+        cached_latents(run, store(), "train", codec, CPU, BUDGET)
+    assert path.exists()
 
 
 def test_the_same_time_gives_the_same_latents_and_more_time_more(

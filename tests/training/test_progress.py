@@ -1,5 +1,6 @@
 """What is shown while it trains."""
 
+import errno
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,16 +75,46 @@ def test_every_row_goes_to_tensorboard_where_it_is_installed(
     board.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
     run = RunFolder.create(tmp_path / "run", PRESETS["tiny"])
-    log = MetricsLog(run, "codec", step=4)
+    log = MetricsLog(run, "codec", step=4, note=print)
     log.write(5, 1.23456, {"loss": 0.5, "skipped": "why"})
     log.close()
     assert written == [("codec", 0.0, 4), ("codec/loss", 0.5, 5), ("closed", 0.0, 0)]
     assert list(run.metrics()) == [{"stage": "codec", "step": 5, "elapsed_s": 1.235, "loss": 0.5, "skipped": "why"}]
 
 
+@pytest.mark.parametrize("fails_at", ["open", "write", "close"])
+def test_a_tensorboard_that_cannot_write_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            self.fail("open")
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            self.fail("write")
+
+        def close(self) -> None:
+            self.fail("close")
+
+        def fail(self, what: str) -> None:
+            if what == fails_at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    board, lines = ModuleType("torch.utils.tensorboard"), list[str]()
+    board.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
+    run = RunFolder.create(tmp_path / "run", PRESETS["tiny"])
+    log = MetricsLog(run, "codec", step=0, note=lines.append)
+    for step in (1, 2):
+        log.write(step, 1.0, {"loss": 0.5})
+    log.close()
+    assert len(lines) == 1 and "no TensorBoard from here on: [Errno 28] No space left" in lines[0]
+    assert [row["step"] for row in run.metrics()] == [1, 2]
+
+
 def test_rows_that_will_be_written_again_are_taken_back(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", PRESETS["tiny"])
     for step in (1, 2, 3):
         run.append_metrics({"stage": "codec", "step": step})
-    MetricsLog(run, "codec", step=2).close()
+    MetricsLog(run, "codec", step=2, note=print).close()
     assert [row["step"] for row in run.metrics()] == [1, 2]

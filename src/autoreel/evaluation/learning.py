@@ -30,7 +30,7 @@ from autoreel.errors import RunError
 from autoreel.evaluation.encoder import FEATURES, WINDOW, Encoder, at_side, look
 from autoreel.evaluation.samples import read, windows
 from autoreel.models.compute import autocast, choose_device, matrix_dtype
-from autoreel.runs import atomic_path, layout_of, read_weights, write_weights
+from autoreel.runs import atomic_path, layout_of, read_kept, write_kept
 
 VERSION = 1  # of the encoder and of the way it learns; figures of different versions do not compare
 STEPS = 120
@@ -65,7 +65,7 @@ def open_encoder(
     encoder = Encoder()
     if path.is_file():
         try:
-            encoder.load_state_dict(read_weights(path, layout_of(encoder.state_dict())))
+            encoder.load_state_dict(read_kept(path, layout_of(encoder.state_dict())))
             return encoder.eval()
         except RunError:
             pass  # damaged: it is made again, from the same footage and seed
@@ -74,7 +74,7 @@ def open_encoder(
     encoder = learn(store, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:
-        write_weights(part, encoder.state_dict(), {"data": store.hash, "seed": str(seed), "version": str(VERSION)})
+        write_kept(part, encoder.state_dict(), {"data": store.hash, "seed": str(seed), "version": str(VERSION)})
     return encoder
 
 

@@ -17,7 +17,7 @@ from autoreel.errors import RunError, UsageError
 from autoreel.generation.sampler import frame_noise
 from autoreel.generation.timeline import Timeline
 from autoreel.models.video_codec import VideoCodec
-from autoreel.runs import atomic_path, read_weights, write_weights
+from autoreel.runs import atomic_path, read_kept, write_kept
 
 DIRECTIONS = 128  # principal ones that are told apart; the rest of the variance is noise, one deviation a number
 MOST_FRAMES = 4096  # of latents that are fitted, from all streams alike
@@ -93,7 +93,7 @@ class Gaussian:
             OutputError: it cannot be written.
         """
         with atomic_path(path) as part:
-            write_weights(part, {name: getattr(self, name).contiguous() for name in _NAMES}, {})
+            write_kept(part, {name: getattr(self, name).contiguous() for name in _NAMES}, {})
 
     @classmethod
     def load(cls, path: Path, num_values: int) -> Gaussian:
@@ -111,7 +111,7 @@ class Gaussian:
         q = min(DIRECTIONS, num_values)
         shapes = {"mean": (num_values,), "directions": (num_values, q), "rest": (num_values,)}
         expected = {name: (shapes.get(name, (q,)), torch.float32) for name in _NAMES}
-        return cls(**read_weights(path, expected))
+        return cls(**read_kept(path, expected))
 
 
 def _evenly(count: int, starts: Tensor) -> Tensor:

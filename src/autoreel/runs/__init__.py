@@ -9,9 +9,10 @@ from autoreel.runs.atomic import (
     sync,
 )
 from autoreel.runs.folder import Manifest, RunFolder, StageState
-from autoreel.runs.weights import Layout, layout_of, read_metadata, read_weights, write_weights
+from autoreel.runs.weights import Layout, layout_of, read_kept, read_metadata, read_weights, write_kept, write_weights
 
 __all__ = [
     "Layout", "Manifest", "RunFolder", "StageState", "atomic_path", "atomic_write_bytes", "atomic_write_text",
-    "layout_of", "make_folder", "read_metadata", "read_weights", "scratch_path", "sync", "write_weights",
+    "layout_of", "make_folder", "read_kept", "read_metadata", "read_weights", "scratch_path", "sync", "write_kept",
+    "write_weights",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 10_000
+TENSORS_HASH = "tensors_sha256"
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
@@ -125,6 +126,28 @@ def read_weights(path: Path, expected: Layout, *, sha256: Container[str] | None 
     if sha256 is not None and digest.hexdigest() not in sha256:
         raise RunError(f"{path} is damaged: its content is not what was written")
     return tensors
+
+
+def write_kept(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a file that no manifest has the hash of: it stands in the file's own header. See `write_weights`."""
+    write_weights(path, tensors, {**metadata, TENSORS_HASH: _hash_of(tensors)})
+
+
+def read_kept(path: Path, expected: Layout) -> dict[str, Tensor]:
+    """Read what `write_kept` wrote; see `read_weights`. What older versions wrote has no hash and is taken as it is."""
+    tensors = read_weights(path, expected)
+    said = read_metadata(path).get(TENSORS_HASH)
+    if said is not None and said != _hash_of(tensors):
+        raise RunError(f"{path} is damaged: its content is not what was written")
+    return tensors
+
+
+def _hash_of(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)} ".encode())
+        digest.update(_bytes_of(tensors[name].detach().cpu().contiguous()))
+    return digest.hexdigest()
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from autoreel.clip import Frames, to_model
 from autoreel.data.loader import RARE_POWER, there_and_back
-from autoreel.errors import RunError
+from autoreel.errors import RunError, UnreadableError
 from autoreel.models.compute import autocast, matrix_dtype
 from autoreel.models.prior import FAR
 from autoreel.models.video_codec import VideoCodec
-from autoreel.runs import RunFolder, atomic_path, read_metadata, read_weights, write_weights
+from autoreel.runs import RunFolder, atomic_path, read_kept, read_metadata, write_kept
 from autoreel.training.budget import Budget
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ def cached_latents(
 
     Raises:
         OutputError: they cannot be written.
+        UnreadableError: those that are there cannot be read now.
     """
     shots = store.split(split)
     if not shots:
@@ -233,7 +234,9 @@ def cached_latents(
             plan = plan_at(frames_per_s)
             if path.name == f"{start}-{_digest(plan)}.safetensors" and (frames_per_s or budget.seconds is None):
                 shape = (int(_latent_lengths(plan, codec).sum()), codec.latent_channels, *size)
-                return windows(plan, read_weights(path, {"latents": (shape, torch.float32)})["latents"])
+                return windows(plan, read_kept(path, {"latents": (shape, torch.float32)})["latents"])
+        except UnreadableError:
+            raise  # measured again they could be others, and training would not go on bit for bit
         except (RunError, ValueError):
             continue  # damaged: they are encoded again
 
@@ -246,7 +249,7 @@ def cached_latents(
     for old in run.root.glob(f"latents-{split}-*.safetensors"):
         old.unlink()
     with atomic_path(run.path(f"{start}-{_digest(plan)}.safetensors")) as part:
-        write_weights(part, {"latents": latents}, {"split": split, "frames_per_s": str(frames_per_s)})
+        write_kept(part, {"latents": latents}, {"split": split, "frames_per_s": str(frames_per_s)})
     return windows(plan, latents)
 
 

@@ -110,7 +110,7 @@ def run_stage(
     fresh = place is None
     place = place or Place(elapsed_s=setup_s)
     watch = Watch.from_state(place.watch) if place.watch else Watch()
-    log = MetricsLog(run, stage.name, place.step)
+    log = MetricsLog(run, stage.name, place.step, display.note)
     step, first_step, saved_step, settling = place.step, place.step, place.step, 0
     started_s = clock() - place.elapsed_s
     first_elapsed_s = place.elapsed_s

@@ -109,18 +109,24 @@ def figures(metrics: Mapping[str, float], steps_per_s: float, eta_s: float | Non
 class MetricsLog:
     """Writes every row to the run's metrics.jsonl, and to TensorBoard where that is installed (extra `track`).
 
+    Curves are not worth the training: where TensorBoard cannot write, it is done without.
+
     Args:
         run: the run.
         stage: the stage's name, put into every row.
         step: steps taken; what an earlier session wrote of later ones is taken back, for they are taken again.
+        note: told in one line when TensorBoard cannot write.
     """
 
-    def __init__(self, run: RunFolder, stage: str, step: int) -> None:
+    def __init__(self, run: RunFolder, stage: str, step: int, note: Report) -> None:
         self._run = run
         self._stage = stage
+        self._note = note
         if run.path("metrics.jsonl").exists():
             run.forget_metrics(stage, after=step)
-        self._board = _open_board(run, stage, step)
+        self._board: Any = None
+        with self._without_board():
+            self._board = _open_board(run, stage, step)
 
     def write(self, step: int, elapsed_s: float, values: Mapping[str, Any]) -> None:
         """One row.
@@ -129,7 +135,9 @@ class MetricsLog:
             OutputError: it cannot be written.
         """
         self._run.append_metrics({"stage": self._stage, "step": step, "elapsed_s": round(elapsed_s, 3), **values})
-        if self._board is not None:
+        if self._board is None:
+            return
+        with self._without_board():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self._board.add_scalar(f"{self._stage}/{name}", value, step)
@@ -137,7 +145,16 @@ class MetricsLog:
     def close(self) -> None:
         """Finish the TensorBoard file."""
         if self._board is not None:
-            self._board.close()
+            with self._without_board():
+                self._board.close()
+
+    @contextmanager
+    def _without_board(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._board = None
+            self._note(f"no TensorBoard from here on: {error}; metrics.jsonl has the same numbers")
 
 
 def _open_board(run: RunFolder, stage: str, step: int) -> Any:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autoreel.runs import atomic_path, read_weights, write_weights
+from autoreel.runs import atomic_path, read_kept, write_kept
 from autoreel.training.latents import LatentWindows
 
 LEAST_STREAMS = 8  # fewer show no groups
@@ -89,7 +89,7 @@ class Styles:
             OutputError: it cannot be written.
         """
         with atomic_path(path) as part:
-            write_weights(part, {"centres": self.centres, "origin": self.origin, "scale": self.scale}, {})
+            write_kept(part, {"centres": self.centres, "origin": self.origin, "scale": self.scale}, {})
 
     @classmethod
     def load(cls, path: Path, latent_channels: int, count: int) -> Styles:
@@ -105,7 +105,7 @@ class Styles:
         """
         traits = 5 * latent_channels
         layout = {"centres": (count, traits), "origin": (traits,), "scale": (traits,)}
-        found = read_weights(path, {name: (shape, torch.float32) for name, shape in layout.items()})
+        found = read_kept(path, {name: (shape, torch.float32) for name, shape in layout.items()})
         return cls(found["centres"], found["origin"], found["scale"])
 
 
