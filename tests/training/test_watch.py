@@ -78,14 +78,22 @@ def test_a_spike_that_comes_back_by_itself_is_none() -> None:
     assert not watch.must_go_back and not watch.troubled
 
 
-def test_the_beginning_and_losses_below_zero_are_not_judged() -> None:
-    young, negative = Watch(), Watch()
+def test_the_beginning_is_not_judged() -> None:
+    young = Watch()
     step = steady(young, ENOUGH - 1)
     steady(young, 1, step, loss=1e9)
     assert not young.troubled
-    step = steady(negative, 100, loss=-1.0)
-    steady(negative, 100, step, loss=50.0)
-    assert not negative.must_go_back
+
+
+def test_losses_below_zero_are_judged_by_their_size() -> None:
+    """The value of a game that the discriminator always wins goes to zero, and wavers; lost, it falls without end."""
+    watch = Watch()
+    step = steady(watch, 100, loss=-0.69)
+    for value in (-1.4, -0.1, -1e-6, -3.0):
+        step = steady(watch, 100, step, loss=value)
+        assert not watch.troubled
+    step = steady(watch, SPIKE_STEPS, step, loss=-60.0)
+    assert watch.must_go_back and watch.most_loss > 0
 
 
 def test_its_state_survives_json() -> None:

@@ -16,6 +16,7 @@ RECOVERY_STEPS = 50  # good ones after the first time of going back; then the fu
 HISTORY = 200  # losses the median is taken over
 OUTLIER_FACTOR = 100.0  # over it: the step is left out
 ENOUGH = 20  # losses before the median means anything
+LEAST_SIZE = 1.0  # of a loss below zero, the value of an adversary's game: about as much at a draw, none when it is won
 MAX_COUNT = 1 << 53  # of steps
 
 
@@ -56,16 +57,16 @@ class Watch:
 
     @property
     def most_loss(self) -> float:
-        """The loss above which a step is better left out; infinite where there is no median that means anything."""
-        median = self._median()
-        return OUTLIER_FACTOR * median if median is not None else math.inf
+        """The loss above which a step is better left out; infinite where too few are known."""
+        size = self._size()
+        return OUTLIER_FACTOR * size if size is not None else math.inf
 
     def see(self, step: int, loss: float) -> None:
         """A step was taken.
 
         Args:
             step: its number.
-            loss: finite. A loss that can be negative has no meaningful multiple of its median and is not judged.
+            loss: finite. One below zero is judged by its size: that of a game goes down without end where it is lost.
         """
         self.skips = 0
         if self._is_spike(loss):
@@ -136,13 +137,15 @@ class Watch:
         return watch
 
     def _is_spike(self, loss: float) -> bool:
-        median = self._median()
-        return median is not None and loss > SPIKE_FACTOR * median
+        size = self._size()
+        return size is not None and abs(loss) > SPIKE_FACTOR * size
 
-    def _median(self) -> float | None:
-        """Of the losses so far; None where there are too few, or where it is not above zero."""
-        median = statistics.median(self.losses) if len(self.losses) >= ENOUGH else 0.0
-        return median if median > 0 else None
+    def _size(self) -> float | None:
+        """The median of the losses so far, or of their sizes where it is not above zero; None for too few."""
+        if len(self.losses) < ENOUGH:
+            return None
+        median = statistics.median(self.losses)
+        return median if median > 0 else max(LEAST_SIZE, statistics.median(map(abs, self.losses)))
 
     def _trouble(self, step: int) -> None:
         if self.trouble_since is None:
