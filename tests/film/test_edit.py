@@ -143,8 +143,8 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "voices": [{"file": str(tmp_path / "song.mkv"), "start_s": 1.01, "out_s": 0.5}],
         "captions": {"file": str(tmp_path / "said.srt")},
         "titles": [
-            {"text": "a\x01b\x85\r\nc\uffff", "start_s": 0.2, "length_s": 9.0, "place": "upper", "color": "#ff0000"},
-            {"text": "\x02"},
+            {"text": "a\ufffeb\nc\uffff", "start_s": 0.2, "length_s": 9.0, "place": "upper", "color": "#ff0000"},
+            {"text": "\uffff"},
         ],
         "shots": [
             {**clip, "length_s": 1.0},
