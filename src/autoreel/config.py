@@ -124,12 +124,13 @@ class ObjectiveConfig(Strict):
 class PriorConfig(Strict):
     """The rectified-flow transformer over latent frames."""
 
-    width: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 256
-    depth: Annotated[int, Field(ge=1, le=64)] = 8
+    width: Annotated[int, Field(ge=32, le=4096, multiple_of=32)] = 192
+    depth: Annotated[int, Field(ge=1, le=64)] = 6
     heads: Annotated[int, Field(ge=1, le=64)] = 4
     patch: Literal[1, 2, 4] = 2
     window: Annotated[int, Field(ge=2, le=128)] = 9  # latent frames the network sees at once
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of what each block adds
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     clean_context_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
     reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15  # of their windows: the end is known
@@ -240,7 +241,7 @@ PRESETS: dict[str, Config] = {
             encoder_depths=(1, 1, 1, 1),
             decoder_depths=(1, 1, 2, 2),
         ),
-        prior=PriorConfig(width=320, patch=2),
+        prior=PriorConfig(width=320, depth=8, patch=2),
     ),
     "base": Config(
         preset="base",

@@ -79,7 +79,7 @@ class Prior(nn.Module):
         self.label = nn.Embedding(num_labels + 1, w)  # the last is "no label"
         self.alone = nn.Parameter(torch.zeros(w))  # the frame at time 0 holds one picture, later ones a group of them
         self.modulation = nn.Linear(w, 6 * w)
-        self.blocks = nn.ModuleList(Block(w, config.heads) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(w, config.heads, config.dropout) for _ in range(config.depth))
         self.last_modulation = nn.Linear(w, 2 * w)
         self.velocity = nn.Linear(w, token_values)
         nn.init.normal_(self.label.weight, std=0.5)  # as large as the level's part: labels are heeded from the start
@@ -184,9 +184,9 @@ class Prior(nn.Module):
 class Block(nn.Module):
     """Attention and a two-layer network, both modulated by the frame's condition."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.modulation = nn.Parameter(torch.zeros(6, width))  # this block's share beside the common matrix
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -209,10 +209,13 @@ class Block(nn.Module):
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         a = attend(q, k, v, bias).transpose(1, 2).reshape(b, t, n, w)
-        x = torch.addcmul(x, 1 + gate_a, self.out(a))
+        x = torch.addcmul(x, 1 + gate_a, self._thinned(self.out(a)))
         h = torch.addcmul(shift_m, F.layer_norm(x, (w,)), 1 + scale_m)
-        x = torch.addcmul(x, 1 + gate_m, self.narrow(F.gelu(self.widen(h))))
+        x = torch.addcmul(x, 1 + gate_m, self._thinned(self.narrow(F.gelu(self.widen(h)))))
         return x, (k.detach(), v.detach())
+
+    def _thinned(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class PriorStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.prior = Prior(config.prior, channels, (height, width), num_labels).to(device)
-        self.averaged = copy.deepcopy(self.prior).requires_grad_(False)
+        self.averaged = copy.deepcopy(self.prior).requires_grad_(False).eval()
         self.dtype = matrix_dtype(device)
         self.shift = level_shift(channels * height * width)
         base = config.training.prior_rate
@@ -173,7 +173,10 @@ class PriorStage:
                 seen = self._own_context(latents, times, labels, generator)
             context = draw_context(generator, seen, config)
         noise = torch.randn(latents.shape, generator=generator)
-        error = self._errors(self.prior, latents, levels, times, labels, noise, context)
+        # What is dropped is decided by the step alone, as all else.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            error = self._errors(self.prior, latents, levels, times, labels, noise, context)
         counted = counted.to(self.device)
         loss = (error * counted).sum() / counted.sum()
         value, norm = descend(
