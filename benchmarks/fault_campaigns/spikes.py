@@ -29,7 +29,7 @@ from autoreel.errors import AutoreelError
 from autoreel.models.codec import Codec
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
-from autoreel.training.checkpoint import capture
+from autoreel.training.checkpoint import capture, restore
 from autoreel.training.codec_stage import CodecStage
 from autoreel.training.loop import Rhythm, run_stage
 from autoreel.training.prior_stage import PriorStage
@@ -43,6 +43,7 @@ SAVE_EVERY = 60
 SPIKE = 1e4
 MILD = {"codec": 50.0, "prior": 3.5, "refine": 30.0, "upscale": 25.0}  # high losses that are learned from all the same
 LATE = 15  # steps before the end at which those begin
+MEASURED_STEPS = 90  # whose batches tell the loss at the end
 CLOSE = 0.02  # of the loss without faults
 LAYERS = {"codec": "decoder", "prior": "velocity", "refine": "head", "upscale": "conv_out"}  # whose output is disturbed
 SIDES = (32, 64)  # pixels of the footage, and of the larger one that the upscaler learns from
@@ -69,7 +70,6 @@ class Faulty:
         self._stage, self._faults = stage, dict(faults)
         self.name, self.seed = stage.name, stage.seed
         self.num_taken = 0
-        self.losses: dict[int, float] = {}
 
     def modules(self) -> Mapping[str, nn.Module]:
         return self._stage.modules()
@@ -90,7 +90,6 @@ class Faulty:
         finally:
             if hook is not None:
                 hook.remove()
-        self.losses[step] = metrics["loss"]
         return metrics
 
     def validate(self) -> dict[str, float]:
@@ -127,7 +126,7 @@ def train(
         faults: as `Faulty` takes them.
 
     Returns:
-        loss: mean of the last tenth of the steps without a fault; rewinds; unsound: what is not finite in a checkpoint
+        loss: of the weights at the end (`loss_of`); rewinds; unsound: what is not finite in a checkpoint
         or the result, and checkpoints of a state in trouble.
     """
     store, larger = footage
@@ -159,11 +158,22 @@ def train(
         except AutoreelError as caught:
             error = f"{type(caught).__name__}: {caught}"
         unsound += [n for n, value in capture(stage).tensors.items() if not bool(torch.isfinite(value.float()).all())]
-        last = [faulty.losses[step] for step in sorted(faulty.losses) if step >= 0.9 * STEPS and step not in faults]
         return {
-            "loss": sum(last) / max(1, len(last)), "rewinds": shown.num_rewinds, "unsound": unsound, "error": error,
+            "loss": loss_of(stage), "rewinds": shown.num_rewinds, "unsound": unsound, "error": error,
             "checkpoints": len(seen),
         }  # fmt: skip
+
+
+def loss_of(stage: AnyStage) -> float:
+    """The mean loss of a stage's weights, on the same batches whatever its training met on the way.
+
+    The losses of the last steps would compare batches too: after a rewind the same step is another update.
+    """
+    state, losses = capture(stage, copy=True), []
+    for step in range(MEASURED_STEPS):
+        losses.append(stage.step(step, 1.0)["loss"])  # taken before the update, which is taken back
+        restore(stage, state)
+    return sum(losses) / len(losses)
 
 
 def _unsound(path: Path) -> list[str]:
