@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from autoreel.clip import Sound
-from autoreel.errors import ConfigError, OutputError, UsageError
+from autoreel.errors import ConfigError, MediaError, OutputError, UsageError
 from autoreel.film.delivery import Delivery
 from autoreel.film.layout import lay_out
 from autoreel.film.overlays import Overlays
@@ -240,6 +240,14 @@ def test_captions_are_burnt_in_or_a_track(tmp_path: Path, striped_run: Any) -> N
         (stream,) = container.streams.subtitles
         texts = [bytes(packet)[2:] for packet in container.demux(stream) if packet.size > 2]
     assert texts == [b"and said again"]
+
+
+def test_captions_that_a_track_cannot_hold_are_told_before_anything_is_made(tmp_path: Path, striped_run: Any) -> None:
+    (tmp_path / "said.srt").write_text("".join(f"{n}\n00:00:00,1 --> 00:00:02,0\nsaid\n\n" for n in range(9)))
+    board = _board(tmp_path, captions={"file": str(tmp_path / "said.srt"), "mode": "track"})
+    with pytest.raises(MediaError, match=r"9 captions are shown together at 0.1 s"):
+        render(board, striped_run, tmp_path / "t.mp4")
+    assert striped_run.asked == []
 
 
 def test_captions_of_several_scripts_and_of_a_long_film(tmp_path: Path) -> None:

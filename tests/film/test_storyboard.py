@@ -210,6 +210,12 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert 'effects = [{ name = "vignette", strength = 0.3 }, { name = "zoom", end = 1.3 }]' in text
 
 
+def test_a_storyboard_in_the_folder_of_its_run(tmp_path: Path) -> None:
+    board = Storyboard(run=str(tmp_path), shots=(Shot(length_s=1.0),))
+    assert load_storyboard(save_storyboard(board, tmp_path / "film.toml")) == board
+    assert 'run = "."' in (tmp_path / "film.toml").read_text(encoding="utf-8")
+
+
 def test_a_storyboard_somebody_edited_is_never_replaced(tmp_path: Path) -> None:
     board, path = _whole_board(tmp_path), tmp_path / "film.toml"
     assert save_storyboard(board, path) == path

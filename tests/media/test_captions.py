@@ -93,6 +93,21 @@ def test_captions_that_overlap_are_shown_together_where_a_track_shows_one(tmp_pa
     assert found == ONE_BY_ONE
 
 
+@pytest.mark.parametrize(
+    ("captions", "count"),
+    [([Caption(number / 100, 100.0, "x" * 180) for number in range(2000)], 9),
+     ([Caption(float(at), 5.0, "世" * 12_000) for at in (0, 1)], 2)],
+)  # fmt: skip
+def test_more_than_a_track_can_join_is_told_before_anything_is_written(
+    tmp_path: Path, captions: list[Caption], count: int
+) -> None:
+    with pytest.raises(MediaError, match=f"f.mp4: {count} captions are shown together at .* up to 8, with 65535 bytes"):
+        VideoWriter(tmp_path / "f.mp4", (32, 32), Fraction(10), captions=captions)
+    VideoWriter(tmp_path / "f.mkv", (32, 32), Fraction(10), captions=captions)  # its captions stay apart
+    one_after_the_other = [Caption(float(at), at + 8.0, "x" * 2000) for at in range(2000)]
+    VideoWriter(tmp_path / "f.mp4", (32, 32), Fraction(10), captions=one_after_the_other)
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     captions = [Caption(0.0, 0.5, "a\nb"), Caption(0.25, 3661.25, "世界")]
     write_captions(tmp_path / "a.srt", captions)

@@ -136,7 +136,8 @@ def render(
     canvas = board.canvas
     size = (canvas.height, canvas.width)
     # What cannot be written is said before anything is made.
-    trial = VideoWriter(out, size, canvas.rate, codec=delivery.codec, hardware=delivery.hardware)
+    track = titles.track(first, last)
+    trial = VideoWriter(out, size, canvas.rate, codec=delivery.codec, hardware=delivery.hardware, captions=track)
     planar, without_chip = trial.takes_planar, trial.without_chip()
     check_lengths(board, layout, run, files, planar, where)
     inputs, computed_on = provenance.digests(inputs_of(board)), run.computed_on if run is not None else None
@@ -165,7 +166,7 @@ def render(
         told = stack.enter_context(atomic_path(record))  # gets its name right after the film, which ends before it
         writer = stack.enter_context(VideoWriter(
             out, size, canvas.rate, quality=delivery.own_quality, codec=delivery.codec, hardware=delivery.hardware,
-            sound=sound, metadata=provenance.metadata(board, kind), captions=titles.track(first, last),
+            sound=sound, metadata=provenance.metadata(board, kind), captions=track,
             seal=sealing(signing, out, kind=kind, details=details),
         ))  # fmt: skip
         frames = composer.frames() if run is None else _on_all_cores(composer.frames())

@@ -293,7 +293,7 @@ def relative(path: str, folder: Path) -> str:
     folder = folder.absolute()
     near = Path(os.path.relpath(path, folder))
     climbs = near.parts.count("..")
-    short = f"./{near.as_posix()}" if near.parts[0].startswith("~") else near.as_posix()
+    short = f"./{near.as_posix()}" if near.as_posix().startswith("~") else near.as_posix()
     return path if climbs > 4 or climbs >= len(folder.parts) - 1 else short
 
 

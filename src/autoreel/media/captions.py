@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import heapq
 import io
 import itertools
 import re
@@ -28,6 +29,8 @@ from autoreel.runs import atomic_write_text
 MAX_BYTES = 4 << 20
 MAX_CAPTIONS = 20_000
 MAX_LETTERS = 2_000
+MAX_TOGETHER = 8  # captions that a track of one at a time joins: with more of them it grows with their square
+MAX_SAMPLE_BYTES = 65_535  # of text, 3GPP TS 26.245, 5.17
 _TIME = re.compile(r"(\d{1,3}):(\d{1,2}):(\d{1,2})(?:[,.](\d{1,3}))?")
 _TAG = re.compile(r"</?[a-zA-Z][^>]{0,80}>|\{\\[^}]{0,80}\}")
 _CODECS = {".mp4": "mov_text", ".m4v": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
@@ -191,6 +194,30 @@ def one_at_a_time(captions: Sequence[Caption]) -> list[Caption]:
             text = "\n".join(caption.text for caption in shown)
             found.append(Caption(begin / _TICKS, end / _TICKS, text))
     return found
+
+
+def check_track(path: Path, captions: Sequence[Caption]) -> None:
+    """See that the track of a file takes the captions that are shown together.
+
+    Args:
+        path: of the file.
+        captions: by time.
+
+    Raises:
+        MediaError: there are too many at once, or their text is too long.
+    """
+    if _CODECS.get(path.suffix.lower()) != "mov_text":
+        return
+    shown: list[tuple[int, int]] = []  # when each ends, and its bytes with a line's end
+    for caption in captions:
+        while shown and shown[0][0] <= round(caption.start_s * _TICKS):
+            heapq.heappop(shown)
+        heapq.heappush(shown, (round(caption.end_s * _TICKS), len(caption.text.encode()) + 1))
+        if len(shown) > MAX_TOGETHER or sum(size for _, size in shown) - 1 > MAX_SAMPLE_BYTES:
+            raise MediaError(
+                f"{path}: {len(shown)} captions are shown together at {caption.start_s:g} s; its track takes up to "
+                f"{MAX_TOGETHER}, with {MAX_SAMPLE_BYTES} bytes of text; end some earlier, or write .mkv or .webm"
+            )
 
 
 class CaptionTrack:

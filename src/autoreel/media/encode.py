@@ -22,7 +22,7 @@ from PIL import Image
 
 from autoreel.clip import Frames, Sound
 from autoreel.errors import UsageError
-from autoreel.media.captions import Caption
+from autoreel.media.captions import Caption, check_track
 from autoreel.media.containers import ContainerSink
 from autoreel.media.encoders import CODECS, CONTAINER_SUFFIXES, PIXEL_FORMAT, Codec, Quality, encoder_for, factor_of
 from autoreel.media.stills import GifSink, PngSink, gif_step
@@ -70,6 +70,7 @@ class VideoWriter:
 
     Raises:
         UsageError: an ending, size, rate or codec that cannot be meant.
+        MediaError: more captions at once than a track of that ending takes.
         OutputError: on entering, writing or leaving: no permission, disk full; nothing stands under the name then.
     """
 
@@ -91,6 +92,7 @@ class VideoWriter:
         self._factor = factor_of(quality, self._codec) if self._codec in CODECS else 0
         self._sound, self._metadata = sound, dict(metadata or {})
         self._captions, self._hardware = tuple(captions), hardware
+        check_track(self.path, self._captions)
         unknown = sorted(set(self._metadata) - METADATA_KEYS)
         if unknown:
             raise UsageError(f"metadata {', '.join(unknown)} cannot be kept; use {', '.join(sorted(METADATA_KEYS))}")
