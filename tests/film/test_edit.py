@@ -15,7 +15,7 @@ import pytest
 from tests.film.conftest import StripedRun
 
 from autoreel.clip import Sound
-from autoreel.errors import OutputError, UsageError
+from autoreel.errors import ConfigError, OutputError, UsageError
 from autoreel.film.delivery import Delivery
 from autoreel.film.document import load_storyboard, save_storyboard
 from autoreel.film.edit import Painted, export, painted
@@ -276,3 +276,36 @@ def test_what_the_film_is_made_of_is_not_replaced(tmp_path: Path, board: Path, s
     with pytest.raises(OutputError, match=r"music\.wav, which the film is made of, lies in it"):
         export(board, tmp_path / "film.otio", run=striped_run)
     assert song.read_bytes() == before and export(board, tmp_path / "other.otio", run=striped_run).is_file()
+
+
+def test_the_whole_film_is_looked_at_before_its_first_clip(tmp_path: Path, board: Path, striped_run: Any) -> None:
+    shots = [{"length_s": 1.0, "label": "pink"}, {"verb": "vary", "source": "clip.mp4", "in_s": 1.0, "length_s": 9.0}]
+    text = "".join("[[shots]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in shot.items()) for shot in shots)
+    board.write_text(f"{board.read_text()}\n{text}")
+    with pytest.raises(ConfigError) as caught:
+        export(board, tmp_path / "film.otio", run=striped_run)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["shot 4", "shot 5"]
+    assert striped_run.asked == [] and not (tmp_path / "film.media").exists()
+
+
+def test_sounds_and_captions_that_no_edit_wrote_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "said.srt").write_text("1\n00:00:00,100 --> 00:00:00,400\nsaid\n")
+    with VideoWriter(tmp_path / "song.mkv", (16, 16), 25, sound=Sound(np.ones((48_000, 2), np.float32), 48_000)) as one:
+        one.write(np.zeros((25, 16, 16, 3), np.uint8))
+    heard = {"file": str(tmp_path / "song.mkv")}
+    storyboard = Storyboard.model_validate({
+        "canvas": {"width": 16, "height": 16}, "music": heard, "voices": [heard],
+        "captions": {"file": str(tmp_path / "said.srt")}, "shots": [{"verb": "card", "length_s": 0.5}],
+    })  # fmt: skip
+    board = save_storyboard(storyboard, tmp_path / "film.toml")
+    folder = tmp_path / "film.media"
+    folder.mkdir()
+    for name in ("music.wav", "voice-01.wav", "captions.srt", "edit.json"):
+        (folder / name).write_text("of a person")
+        with pytest.raises(OutputError, match=rf"cannot write {folder / name}: a file of that name .* no edit wrote"):
+            export(board, tmp_path / "film.otio")
+        assert [file.read_text() for file in folder.iterdir()] == ["of a person"]
+        (folder / name).unlink()
+    for _ in range(2):
+        assert export(board, tmp_path / "film.otio").is_file()
+        (folder / "voice-01.wav").unlink()

@@ -4,6 +4,7 @@
     film.media/          shot-01.mp4 and so on: what the model made, what has effects; other material stays where it is
                          dip-02.mp4, way-03.mp4, opening.mp4, ending.mp4: what neither format has a word for, painted
                          music.wav, voice-01.wav, shot-02.wav: what is heard, as it is heard; captions.srt
+                         edit.json: which of these sounds and captions an edit wrote, which the next may replace
 
 A clip's file is longer than what the cut shows of it where a transition needs it to be, or where something painted lies
 over it:
@@ -13,6 +14,7 @@ over it:
 
 from __future__ import annotations
 
+import json
 import math
 import wave
 from collections.abc import Callable, Iterator
@@ -22,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from autoreel.bounded import read_bounded
+from autoreel.config import MAX_CONFIG_BYTES
 from autoreel.errors import OutputError, UsageError
 from autoreel.film import provenance
 from autoreel.film.cutlist import Edit, Media, Piece, Text, plain_text, side_by_side
@@ -32,7 +36,7 @@ from autoreel.film.layout import Layout, Placed, lay_out
 from autoreel.film.made import FilmRun
 from autoreel.film.otio import to_otio
 from autoreel.film.overlays import Overlays
-from autoreel.film.preflight import inputs_of
+from autoreel.film.preflight import check_lengths, check_sources, inputs_of
 from autoreel.film.renderer import beats_of, open_run, render
 from autoreel.film.soundtrack import CHANNELS, RATE_HZ, Stem, stems
 from autoreel.film.storyboard import LATENT_TRANSITIONS, Shot, Storyboard, Upscale, needs_run
@@ -41,6 +45,8 @@ from autoreel.media.probe import probe
 from autoreel.runs import atomic_path, atomic_write_text
 
 ENDINGS = (".otio", ".fcpxml")
+CAPTIONS = "captions.srt"
+NOTED = "edit.json"
 ROLES = {"music": "music", "voice": "dialogue", "clip": "effects"}
 Report = Callable[[str], None]
 
@@ -74,24 +80,29 @@ def export(
 
     Raises:
         UsageError: another ending.
-        ConfigError, MediaError, OutputError: as `render`; or something that the film is made of lies in the folder.
+        ConfigError, MediaError: as `render`, for the whole film before its first clip.
+        OutputError: as `render`; or something that the film is made of, or that no edit wrote, lies in the folder.
     """
     if out.suffix.lower() not in ENDINGS:
         raise UsageError(f"{out}: an edit ends in {' or '.join(ENDINGS)}")
     board = load_storyboard(storyboard)
     if storyboard.suffix.lower() == ".json":
         watermark = watermark and provenance.is_marked(storyboard)
-    layout = lay_out(board, beats_of(board))
-    overlays = Overlays(board, layout, str(storyboard))
+    if upscale is not None:
+        board = board.model_copy(update={"canvas": board.canvas.model_copy(update={"upscale": upscale})})
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = open_run(Path(str(board.run)), device)
+    files = check_sources(board, run, str(storyboard))
+    layout = lay_out(board, beats_of(board))
+    overlays = Overlays(board, layout, str(storyboard))
+    check_lengths(board, layout, run, files, planar=True, where=str(storyboard))
     folder = out.with_suffix(".media")
     for path in inputs_of(board):
         if path.resolve().is_relative_to(folder.resolve()):
             reason = f"{path}, which the film is made of, lies in it and could be replaced"
             raise OutputError(f"cannot write {folder}: {reason}; choose another name for the edit, or move that file")
-    folder.mkdir(parents=True, exist_ok=True)
-    delivery = Delivery(quality="best", shots_of=storyboard.with_suffix(".mp4"), upscale=upscale)
+    _claim(folder, board)
+    delivery = Delivery(quality="best", shots_of=storyboard.with_suffix(".mp4"))
 
     def write(part: Storyboard, name: str, begin: int, end: int) -> Media:
         file = folder / f"{name}.mp4"
@@ -117,7 +128,7 @@ def export(
         _texts(board, layout, overlays.captions),
     )  # fmt: skip
     if overlays.captions:
-        write_captions(folder / "captions.srt", overlays.captions)
+        write_captions(folder / CAPTIONS, overlays.captions)
     atomic_write_text(out, to_otio(edit) if out.suffix.lower() == ".otio" else to_fcpxml(edit))
     return out
 
@@ -209,11 +220,46 @@ def _silent(board: Storyboard, layout: Layout) -> Storyboard:
     return Storyboard(run=board.run, canvas=board.canvas, opening=board.opening, ending=board.ending, shots=shots)
 
 
+def _claim(folder: Path, board: Storyboard) -> None:
+    """Make the folder, and note in it which sounds and captions will be an edit's own.
+
+    Clips have records beside them, which tell that they may be replaced.
+
+    Raises:
+        OutputError: a file of such a name is there, and no earlier edit wrote it; or the folder cannot be made.
+    """
+    heard = [("music", 1)] if board.music is not None else []
+    heard += [("voice", number) for number in range(1, len(board.voices) + 1)]
+    heard += [("clip", number) for number, shot in enumerate(board.shots, start=1) if shot.volume_db is not None]
+    names = [NOTED, *(f"{_sound_name(*one)}.wav" for one in heard), *([CAPTIONS] if board.captions is not None else [])]
+    own = _noted(folder / NOTED)
+    for name in names:
+        if name not in own and (folder / name).exists():
+            reason = "a file of that name is there, and no edit wrote it; choose another name for the edit, or move it"
+            raise OutputError(f"cannot write {folder / name}: {reason}")
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(folder / NOTED, json.dumps({"written": sorted({*own, *names})}, indent=1) + "\n")
+
+
+def _noted(path: Path) -> set[str]:
+    """The names that earlier edits noted; none where there is no such note."""
+    try:
+        noted = json.loads(read_bounded(path, MAX_CONFIG_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    names = noted.get("written") if isinstance(noted, dict) else None
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _sound_name(kind: str, number: int) -> str:
+    return "music" if kind == "music" else f"{'shot' if kind == 'clip' else kind}-{number:02d}"
+
+
 def _sounds(board: Storyboard, layout: Layout, folder: Path) -> tuple[tuple[str, tuple[Piece, ...]], ...]:
     """Music, voices and clips that are heard, each as a file of its own, on tracks."""
     pieces: dict[str, list[Piece]] = {}
     for stem in stems(board, layout):
-        file = "music" if stem.kind == "music" else f"{'shot' if stem.kind == 'clip' else stem.kind}-{stem.number:02d}"
+        file = _sound_name(stem.kind, stem.number)
         media = _write_wave(stem, layout, folder / f"{file}.wav")
         piece = Piece(file, media, stem.first, media.length, role=ROLES[stem.kind])
         pieces.setdefault(stem.kind, []).append(piece)
