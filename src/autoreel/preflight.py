@@ -9,7 +9,16 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from autoreel.errors import AutoreelError, ConfigError, FootageError, MediaError, OutputError, RunError, UsageError
+from autoreel.errors import (
+    AutoreelError,
+    ConfigError,
+    FootageError,
+    JailError,
+    MediaError,
+    OutputError,
+    RunError,
+    UsageError,
+)
 from autoreel.media.limits import FILM, LONGEST_FILM_S
 
 FILM_ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
@@ -196,15 +205,15 @@ def check_training(fps: float | None, seed: int | None) -> list[AutoreelError]:
 
 
 def check_kind(name: str) -> list[AutoreelError]:
-    """There is such a kind of film, its file has no problems, and the tables of colours it names are there."""
+    """There is such a kind of film, its file has no problems, and the files that its effects name are there."""
     from autoreel.film.kinds import load_kind
-    from autoreel.film.preflight import problems_of_tables
+    from autoreel.film.preflight import problems_of_effects
 
     try:
         kind = load_kind(name)
-    except (UsageError, ConfigError) as error:
+        problems = problems_of_effects([*kind.effects, *kind.title_effects])
+    except (UsageError, ConfigError, JailError) as error:
         return [error]
-    problems = problems_of_tables([*kind.effects, *kind.title_effects])
     return [ConfigError(problems, name)] if problems else []
 
 

@@ -1,5 +1,7 @@
 """Kinds of film: data that loads, films that differ, and mistakes that are named."""
 
+import re
+import wave
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from autoreel.film.effects import LutEffect
 from autoreel.film.kinds import Kind, known_kinds, load_kind
 from autoreel.film.layout import lay_out
 from autoreel.film.storyboard import Canvas, Storyboard
+from autoreel.media.encode import VideoWriter
 from autoreel.preflight import check_kind
 
 
@@ -69,6 +72,23 @@ def test_files_of_ones_own_kind_lie_beside_it(tmp_path: Path, monkeypatch: pytes
     assert "k/mine.toml: effect 'lut': 'file' is '" in str(problem) and "no such file" in str(problem)
     (tmp_path / "k" / "look.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
     assert check_kind("k/mine.toml") == []
+
+
+def test_videos_that_ones_own_kind_shows_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "noise.mp4").write_bytes(b"no video")
+    with VideoWriter(tmp_path / "clip.mkv", (16, 16), 25) as writer:
+        writer.write(np.zeros((25, 16, 16, 3), np.uint8))
+    with wave.open(str(tmp_path / "heard.wav"), "wb") as heard:
+        heard.setparams((1, 2, 8000, 0, "NONE", "not compressed"))
+        heard.writeframes(bytes(16_000))
+    path = tmp_path / "mine.toml"
+    for file, message in (("none.mp4", "'inset': 'file' is .*: no such file"), ("noise.mp4", "name another file"),
+                          ("heard.wav", "it has no pictures"), ("clip.mkv", None)):  # fmt: skip
+        path.write_text(f'effects = [{{ name = "inset", file = "{file}" }}]\n'
+                        f'title_effects = [{{ name = "split", file = "{file}" }}]\n')  # fmt: skip
+        found = check_kind(str(path))
+        assert len(found) == (message is not None)
+        assert message is None or (re.search(message, str(found[0])) and "'split'" in str(found[0]))
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

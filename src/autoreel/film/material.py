@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoreel.film.effects import InsetEffect, SplitEffect
+from autoreel.film.effects import Effect, InsetEffect, SplitEffect
 from autoreel.film.provenance import Kinds, told_by
 from autoreel.film.storyboard import Shot
 from autoreel.media.limits import FILM
@@ -44,6 +44,11 @@ def pictures_of(shot: Shot) -> Iterator[tuple[str, str]]:
     for key, path in (("'source'", shot.source), ("'to'", shot.to)):
         if path is not None:
             yield key, path
-    for effect in shot.effects:
+    yield from pictures_of_effects(shot.effects)
+
+
+def pictures_of_effects(effects: Iterable[Effect]) -> Iterator[tuple[str, str]]:
+    """The files whose pictures effects show, each with what names it."""
+    for effect in effects:
         if isinstance(effect, InsetEffect | SplitEffect):
             yield f"effect '{effect.name}': 'file'", effect.file

@@ -11,7 +11,7 @@ from autoreel.errors import ConfigError, MediaError, OutputError
 from autoreel.film.document import beside, is_record
 from autoreel.film.effects import Effect, InsetEffect, LutEffect, SplitEffect
 from autoreel.film.layout import Layout, lay_out
-from autoreel.film.material import Material, look_at, pictures_of
+from autoreel.film.material import Material, look_at, pictures_of, pictures_of_effects
 from autoreel.film.needs import problems_backwards, problems_of_lengths
 from autoreel.film.storyboard import Shot, Storyboard
 from autoreel.film.tones import read_cube
@@ -125,14 +125,20 @@ def inputs_of(storyboard: Storyboard) -> list[Path]:
     ) if name is not None]  # fmt: skip
 
 
+def problems_of_effects(effects: Iterable[Effect]) -> list[str]:
+    """Files of effects that are not there, or are not what they should be.
+
+    Raises:
+        JailError: this machine has no jail.
+    """
+    given, found = tuple(effects), dict[str, Material | MediaError]()
+    pictures = (text for one in pictures_of_effects(given) for text in _without_pictures(*one, found))
+    return [*dict.fromkeys([*pictures, *_problems_of_tables(given)])]
+
+
 def _problems_of(shot: Shot, run: FilmRun | None, found: dict[str, Material | MediaError]) -> list[str]:
-    problems = []
-    for key, path in pictures_of(shot):
-        info, wrong = _opened(key, path, found)
-        problems += wrong
-        if info is not None and not info.has_video:
-            problems.append(f"{key} is '{path}': it has no pictures; name a video or a picture")
-    problems += problems_of_tables(shot.effects)
+    problems = [text for key, path in pictures_of(shot) for text in _without_pictures(key, path, found)]
+    problems += _problems_of_tables(shot.effects)
     if shot.label is not None and run is not None and shot.label not in run.labels:
         known = nearest(shot.label, list(run.labels)) if run.labels else "; the run knows no labels, leave it out"
         problems.append(f"'label' is '{shot.label}'{known}")
@@ -140,6 +146,13 @@ def _problems_of(shot: Shot, run: FilmRun | None, found: dict[str, Material | Me
         info, _ = _opened("'source'", str(shot.source), found)
         if info is not None and not info.has_sound:
             problems.append(f"'volume_db' is {shot.volume_db:g}, but {shot.source} has no sound; leave it out")
+    return problems
+
+
+def _without_pictures(key: str, path: str, found: dict[str, Material | MediaError]) -> list[str]:
+    info, problems = _opened(key, path, found)
+    if info is not None and not info.has_video:
+        problems.append(f"{key} is '{path}': it has no pictures; name a video or a picture")
     return problems
 
 
@@ -188,7 +201,7 @@ def _counts_beats(storyboard: Storyboard) -> bool:
     return storyboard.tempo_bpm is None and any(shot.beats is not None for shot in storyboard.shots)
 
 
-def problems_of_tables(effects: Iterable[Effect]) -> list[str]:
+def _problems_of_tables(effects: Iterable[Effect]) -> list[str]:
     """Tables of colours that are not there, or are none."""
     problems = []
     for effect in effects:
