@@ -86,6 +86,20 @@ def test_the_frames_that_are_kept_are_those_of_both_ways(tmp_path: Path, striped
     assert any("what enlarges its shots was trained on" in line for line in lines), lines
 
 
+def test_what_runs_backwards_is_held_as_it_was_made(
+    tmp_path: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = 10 * 32 * 32 * 3  # not the enlarged frames
+    monkeypatch.setattr("autoreel.film.sources.MAX_REVERSED_BYTES", held)
+    monkeypatch.setattr("autoreel.film.needs.MAX_REVERSED_BYTES", held)
+    shots = [{"length_s": 0.4, "label": "red", "effects": [{"name": "reverse"}]}]
+    canvas = {"width": 64, "height": 64, "upscale": "learned"}
+    backwards = Storyboard.model_validate({"run": str(tmp_path / "run"), "canvas": canvas, "shots": shots})
+    run = Learned(striped_run)
+    made = render(backwards, run, tmp_path / "film.mp4", watermark=False)
+    assert run.num_frames == 10 and brightness(made).min() > 240
+
+
 def test_nothing_is_enlarged_where_the_canvas_is_not_larger(tmp_path: Path, striped_run: Any) -> None:
     run = Learned(striped_run)
     render(board(tmp_path, side=32, upscale="learned"), run, tmp_path / "film.mp4", watermark=False)

@@ -70,7 +70,9 @@ def open_source(
     pace, skip = Pace.of(placed, run.rate, rate), skipped(shot, run.rate)
     count = skip + pace.num_source
     frames = cached(count, lambda: make(placed, run, count))
-    return _paced(enlarge(without(frames, skip)), pace, placed.number, run.rate, fitter.fit)
+    # What runs backwards is held as the model made it, and enlarged in the order it is seen in.
+    shown = _turned(without(frames, skip), pace, placed.number)
+    return _paced(enlarge(shown), pace, placed.number, run.rate, fitter.fit)
 
 
 def skipped(shot: Shot, rate: Fraction) -> int:
@@ -97,7 +99,8 @@ def _material(placed: Placed, canvas: Canvas, fitter: Fitter) -> Iterator[Pictur
         source, size=size, fit=how, rate=rate, start_s=start_s, end_s=end_s, planar=is_ready, limits=FILM
     )
     fit = Planar if is_ready else fitter.fit
-    return _paced((c.frames for c in chunks), pace, placed.number, rate, fit, str(source))
+    shown = _turned((c.frames for c in chunks), pace, placed.number)
+    return _paced(shown, pace, placed.number, rate, fit, str(source))
 
 
 def pace_of_material(placed: Placed, canvas: Canvas, own_rate: Fraction | None) -> tuple[Pace, Fraction]:
@@ -140,15 +143,21 @@ def too_long_backwards(number: int) -> str:
     return f"shot {number}: too long to run backwards; make it shorter"
 
 
+def _turned(chunks: Iterator[Frames], pace: Pace, number: int) -> Iterator[Frames]:
+    """The frames of a shot from the last to the first, where it runs backwards."""
+    if not pace.is_reversed:
+        yield from chunks
+        return
+    for frame in reversed(_gathered(_single(chunks), pace.num_source, number)):
+        yield frame[None]
+
+
 def _paced(
     chunks: Iterator[Frames], pace: Pace, number: int, source_rate: Fraction, fit: Callable[[Frames], Picture],
     source: str = "the model",
 ) -> Iterator[Picture]:  # fmt: skip
-    frames = _single(chunks)
-    if pace.is_reversed:
-        frames = iter(_gathered(frames, pace.num_source, number)[::-1])
     places = [pace.place(frame) for frame in range(pace.num_frames)]
-    held = _held(frames, pace.num_source, number, source_rate, source)
+    held = _held(_single(chunks), pace.num_source, number, source_rate, source)
     if pace.is_smooth and any(place.denominator > 1 for place in places):
         yield from along_motion(map(as_rgb, map(fit, held)), places)
         return
