@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from autoreel.errors import MediaError
 from autoreel.film import provenance
 from autoreel.film.layout import lay_out
 from autoreel.film.preflight import check_sources
@@ -176,3 +177,24 @@ def test_a_record_that_somebody_wrote_by_hand_is_read(tmp_path: Path, inputs: An
     lines: list[str] = []
     assert render(record, None, tmp_path / "again.mp4", report=lines.append).num_frames == 5
     assert not any("differ" in line for line in lines)
+
+
+def test_material_is_read_once_while_it_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, read, lines = Path(_clip(tmp_path / "given.mp4")), list[Path](), list[str]()
+    digest = provenance.digest
+
+    def counted(path: Path) -> str | None:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(provenance, "digest", counted)
+    before = provenance.digests([source, source], lines.append)
+    assert provenance.digests([source], lines.append) == before == {str(source): digest(source)}
+    assert read == [source] and lines == []
+    source.write_bytes(source.read_bytes()[::-1])
+    assert provenance.digests([source]) == {str(source): digest(source)} != before and len(read) == 2
+    monkeypatch.setattr(provenance, "MUCH_BYTES", 100)
+    provenance.digests([source], lines.append)
+    assert lines == ["film: 0.0 GB of material are read once for the film's record"]
+    with pytest.raises(MediaError, match="none: cannot be read: No such file"):
+        provenance.digests([tmp_path / "none"])

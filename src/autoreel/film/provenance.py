@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise, repeat
 from pathlib import Path
@@ -33,6 +35,7 @@ from autoreel.runs import RunFolder, sync
 Kinds = frozenset[str]  # of `generated`, `rebuilt`, `original`, `plain`
 
 RECORD_VERSION = 1
+MUCH_BYTES = 1 << 30  # of material, which take seconds to read
 KIND_OF_VERB = {
     **dict.fromkeys(GENERATED_VERBS, "generated"), **dict.fromkeys(REPAINTED_VERBS, "rebuilt"),
     "material": "original", "still": "original", "card": "plain",
@@ -214,19 +217,40 @@ def digest(film: Path) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digests(paths: Iterable[Path]) -> dict[str, str]:
-    """The SHA-256 of each file that a film is made of, by its path.
+def digests(paths: Iterable[Path], report: Callable[[str], None] | None = None) -> dict[str, str]:
+    """The SHA-256 of each file that a film is made of, by its path; one that stays as it is, is read once.
+
+    Args:
+        paths: of the files.
+        report: told in one line when there is so much of them that it takes a while.
 
     Raises:
         MediaError: one cannot be read.
     """
-    found: dict[str, str] = {}
+    found: dict[Path, os.stat_result] = {}
     for path in paths:
         try:
-            found[str(path)] = found.get(str(path)) or digest(path) or ""
+            found[path] = path.stat()
         except OSError as error:
             raise MediaError(f"{path}: cannot be read: {error.strerror}") from None
-    return found
+    size_bytes = sum(status.st_size for status in found.values())
+    if size_bytes > MUCH_BYTES and report is not None:
+        report(f"film: {size_bytes / 1e9:.1f} GB of material are read once for the film's record")
+    return {str(path): _digest_of(path, status) for path, status in found.items()}
+
+
+def _digest_of(path: Path, status: os.stat_result) -> str:
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    try:
+        return _digest_in_state(path.absolute(), state)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=1 << 14)  # an edit renders many parts of a film from the same files
+def _digest_in_state(path: Path, state: tuple[int, ...]) -> str:
+    """The SHA-256 of a file while it is in a state; empty for what is no file."""
+    return digest(path) or ""
 
 
 def is_marked(record: Path) -> bool:

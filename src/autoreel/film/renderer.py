@@ -140,7 +140,8 @@ def render(
     trial = VideoWriter(out, size, canvas.rate, codec=delivery.codec, hardware=delivery.hardware, captions=track)
     planar, without_chip = trial.takes_planar, trial.without_chip()
     check_lengths(board, layout, run, files, planar, where)
-    inputs, computed_on = provenance.digests(inputs_of(board)), run.computed_on if run is not None else None
+    inputs = provenance.digests(inputs_of(board), report)
+    computed_on = run.computed_on if run is not None else None
     if made_before is not None and report is not None:
         for line in provenance.differences(
             made_before, run_hash=run_hash, upscaler=upscaler, inputs=inputs, computed_on=computed_on
