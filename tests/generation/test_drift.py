@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from autoreel.clip import Frames
+from autoreel.commands import verbs
 from autoreel.config import Config
 from autoreel.data.store import FootageStore
 from autoreel.errors import RunError
@@ -129,3 +131,13 @@ def test_it_is_written_beside_the_clip(tmp_path: Path, clip: str, expected: str)
     assert path == tmp_path / expected
     kept = json.loads(path.read_text())
     assert kept["made"]["seed"] == 3 and set(kept["per_second"]) == set(QUANTITIES) == set(kept["level"])
+
+
+def test_a_clip_of_another_size_keeps_none_of_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: Any = SimpleNamespace(size=(32, 32))
+    meter = Meter(RATE)
+    meter.add(striped(10))
+    monkeypatch.setattr(verbs, "_write", lambda *given: [meter])
+    for size, is_there in ((None, True), ((64, 64), False), ((32, 32), True)):
+        verbs._repaint(tmp_path, opened, tmp_path / "a.mp4", verbs.Marking(), "rebuild", 10, (), size)
+        assert (tmp_path / "a.drift.json").exists() == is_there

@@ -393,11 +393,18 @@ def _repaint(
     run: Path, opened: Run, out: Path, marking: Marking, verb: str, num_frames: int, chunks: Iterable[Frames],
     size: tuple[int, int] | None = None, **given: Path | float,
 ) -> None:  # fmt: skip
-    """Write what the codec alone makes, and measure how it drifts."""
+    """Write what the codec alone makes, and measure how it drifts.
+
+    What pictures of another size than the model's look like compares with nothing: no earlier clip's file stays there.
+    """
+    from autoreel.generation.drift import drift_path
+
     [meter] = _write([out], run, opened, (chunk[None] for chunk in chunks), verb, num_frames, marking, size)
-    if size in (None, opened.size):  # what pictures of another size look like compares with nothing
-        made = {"verb": verb, "run": str(run)}
-        _tell_drift(out, run, meter, made | {name: str(what) for name, what in given.items()})
+    if size not in (None, opened.size):
+        drift_path(out).unlink(missing_ok=True)
+        return
+    made = {"verb": verb, "run": str(run)}
+    _tell_drift(out, run, meter, made | {name: str(what) for name, what in given.items()})
 
 
 def _tell_drift(path: Path, run: Path, meter: Meter, made: dict[str, Any]) -> None:

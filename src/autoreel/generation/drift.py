@@ -222,6 +222,12 @@ def read_look(run: Path) -> Look | None:
     return look
 
 
+def drift_path(clip: Path) -> Path:
+    """The file beside a clip that tells how it drifts: `clip.mp4` to `clip.drift.json`, also for a folder of pictures."""
+    beside = clip.parent if clip.suffix.lower() == ".png" and clip.parent.name else clip
+    return beside.with_name(f"{beside.stem if beside == clip else beside.name}.drift.json")
+
+
 def write_drift(path: Path, drift: Drift, made: Mapping[str, Any]) -> Path:
     """Write a JSON file beside a clip: how it was made and how it drifts.
 
@@ -231,12 +237,11 @@ def write_drift(path: Path, drift: Drift, made: Mapping[str, Any]) -> Path:
         made: how it was made, plain values.
 
     Returns:
-        Its path: `clip.mp4` to `clip.drift.json`, pictures in a folder to that folder's name.
+        Its path, `drift_path`.
 
     Raises:
         OutputError: it cannot be written.
     """
-    beside = path.parent if path.suffix.lower() == ".png" and path.parent.name else path
-    target = beside.with_name(f"{beside.stem if beside == path else beside.name}.drift.json")
+    target = drift_path(path)
     atomic_write_text(target, json.dumps({"made": dict(made), **asdict(drift)}, indent=1) + "\n")
     return target
