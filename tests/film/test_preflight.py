@@ -12,6 +12,8 @@ import pytest
 from autoreel.clip import Sound
 from autoreel.errors import ConfigError, MediaError
 from autoreel.film import material, sources
+from autoreel.film.document import save_storyboard
+from autoreel.film.edit import export
 from autoreel.film.layout import lay_out
 from autoreel.film.needs import problems_of_lengths
 from autoreel.film.preflight import check_sources
@@ -147,11 +149,25 @@ def test_a_film_counted_in_beats_is_looked_at_when_they_are_known(tmp_path: Path
 
 
 def test_what_begins_after_the_end_is_told(tmp_path: Path, clip: str) -> None:
-    (tmp_path / "said.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\na\n\n2\n00:00:02,000 --> 00:00:03,000\nb\n")
-    board = _board([{"verb": "card", "length_s": 2.0}], captions={"file": str(tmp_path / "said.srt")},
+    said = tmp_path / "said.srt"
+    said.write_text("1\n00:00:02,000 --> 00:00:03,000\na\n\n2\n00:00:02,500 --> 00:00:03,000\nb\n")
+    board = _board([{"verb": "card", "length_s": 2.0}], captions={"file": str(said)},
                    voices=[{"file": clip, "start_s": 1.9}, {"file": clip, "start_s": 2.0}])  # fmt: skip
     assert _problems(board, None, tmp_path / "film.mp4") == (
-        "voice 2: starts at 2 s, after the film's end at 2 s",
-        "[captions]: 1 of 2 start after the film's end at 2 s, the first at 2 s; take them out, or make the film "
-        "longer",
+        "voice 2: starts at 2 s, after the film's end at 2 s; start it earlier, or make the film longer",
+        "[captions]: all start after the film's end at 2 s, the first at 2 s; name those of this film, "
+        "or make the film longer",
     )
+
+
+@pytest.mark.parametrize("mode", ["burnt", "track"])
+def test_captions_for_more_than_the_film_are_left_out_with_a_line(tmp_path: Path, mode: str) -> None:
+    said = tmp_path / "said.srt"
+    said.write_text("1\n00:00:00,000 --> 00:00:01,000\na\n\n2\n00:00:02,000 --> 00:00:03,000\nb\n")
+    board = _board([{"verb": "card", "length_s": 2.0}], captions={"file": str(said), "mode": mode})
+    lines: list[str] = []
+    assert render(board, None, tmp_path / "film.mp4", report=lines.append).num_frames == 50
+    assert lines[0] == "captions: 1 of 2 start after the film's end at 2 s and are left out"
+    board_file = save_storyboard(board, tmp_path / "film.toml")
+    export(board_file, tmp_path / "film.otio", report=lines.append)
+    assert lines[0] in lines[1:] and "\n2\n" not in (tmp_path / "film.media" / "captions.srt").read_text()

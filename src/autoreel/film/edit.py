@@ -101,6 +101,8 @@ def export(
         if path.resolve().is_relative_to(folder.resolve()):
             reason = f"{path}, which the film is made of, lies in it and could be replaced"
             raise OutputError(f"cannot write {folder}: {reason}; choose another name for the edit, or move that file")
+    for line in overlays.notes:
+        _tell(report, line)
     _claim(folder, board)
     delivery = Delivery(quality="best", shots_of=storyboard.with_suffix(".mp4"))
 

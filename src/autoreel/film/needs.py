@@ -165,18 +165,18 @@ def _problems_of_sound(storyboard: Storyboard, files: Mapping[str, Material]) ->
 
 
 def _problems_of_ends(storyboard: Storyboard, layout: Layout) -> list[str]:
-    """What begins when the film is over. (Titles are told of where they are set.)"""
+    """What begins when the film is over. (Titles, and some captions of many, are told of where they are set.)"""
     length_s = float(layout.num_frames / layout.rate)
-    problems = [f"voice {number}: starts at {voice.start_s:g} s, after the film's end at {length_s:g} s"
+    end, remedy = f"after the film's end at {length_s:g} s", "or make the film longer"
+    problems = [f"voice {number}: starts at {voice.start_s:g} s, {end}; start it earlier, {remedy}"
                 for number, voice in enumerate(storyboard.voices, start=1) if voice.start_s >= length_s]  # fmt: skip
     try:
         captions = read_captions(Path(storyboard.captions.file)) if storyboard.captions is not None else []
     except (ValueError, OSError):  # told where they are set
         captions = []
-    late = [caption.start_s for caption in captions if caption.start_s >= length_s]
-    if late:
-        problems.append(f"[captions]: {len(late)} of {len(captions)} start after the film's end at {length_s:g} s, the "
-                        f"first at {min(late):g} s; take them out, or make the film longer")  # fmt: skip
+    if captions and captions[0].start_s >= length_s:
+        first_s = captions[0].start_s
+        problems.append(f"[captions]: all start {end}, the first at {first_s:g} s; name those of this film, {remedy}")
     return problems
 
 

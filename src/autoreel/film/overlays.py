@@ -16,7 +16,8 @@ from autoreel.media.yuv420 import Picture
 class Overlays:
     """Titles, each set once before anything is rendered, so that a wrong one is known at once; and captions.
 
-    Captions can be many, so each is set when it is first shown.
+    Captions can be many, so each is set when it is first shown. Those that start after the film's end are left out, and
+    `notes` tells so in a line.
 
     Raises:
         ConfigError: titles or captions that cannot be set; all of them.
@@ -29,7 +30,8 @@ class Overlays:
         problems = []
         for number, title in enumerate(board.titles, start=1):
             if title.start_s * self._rate >= layout.num_frames:
-                problems.append(f"title {number}: starts at {title.start_s:g} s, after the film's end")
+                problems.append(f"title {number}: starts at {title.start_s:g} s, after the film's end; "
+                                "start it earlier, or make the film longer")  # fmt: skip
                 continue
             font = Path(title.font) if title.font is not None else None
             try:
@@ -41,15 +43,21 @@ class Overlays:
             self._set.append((title, layer))
         self._how = board.captions
         self._captions: list[Caption] = []
+        self.notes: list[str] = []
         if board.captions is not None:
-            problems += self._read(board.captions)
+            problems += self._read(board.captions, float(layout.num_frames / layout.rate))
         self._shown: tuple[Caption, TitleLayer] | None = None
         if problems:
             raise ConfigError(problems, where)
 
-    def _read(self, how: Captions) -> list[str]:
+    def _read(self, how: Captions, length_s: float) -> list[str]:
         try:
-            self._captions = read_captions(Path(how.file))
+            captions = read_captions(Path(how.file))
+            self._captions = [caption for caption in captions if caption.start_s < length_s]
+            late = len(captions) - len(self._captions)
+            if late:
+                end = f"after the film's end at {length_s:g} s"
+                self.notes.append(f"captions: {late} of {len(captions)} start {end} and are left out")
             if how.mode == "burnt":
                 letters = sorted(set("".join(caption.text for caption in self._captions)))
                 for at in range(0, len(letters), MAX_LETTERS):

@@ -151,6 +151,9 @@ def render(
         report(f"hardware: {without_chip}; the processor does it")
     if trial.written_rate != canvas.rate and report is not None:
         report(f"gif: {float(trial.written_rate):g} frames a second of the film's {float(canvas.rate):g} are kept")
+    if report is not None:
+        for line in titles.notes:
+            report(line)
     composer = Composer(board, layout, run, cache, run_hash, first, last, planar=planar)
     wanted = composer.wanted()
     part, record = range(first, last), beside(out, ".json")
