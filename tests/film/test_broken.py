@@ -3,6 +3,7 @@
 import copy
 import tomllib
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,21 @@ def test_a_home_that_is_there_and_a_file_that_only_looks_like_one(
     ]
     again = save_storyboard(board, tmp_path / "again.toml")
     assert load_storyboard(again) == board
+    by_hand = Shot(verb="still", source="~/a.png", length_s=1.0)
+    assert by_hand == board.shots[0]
+    with pytest.raises(ValueError, match="no such home folder"):
+        Shot(verb="still", source="~nobody-of-that-name/a.png", length_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [("29.97002997003", "30000/1001"), (29.97002997003, "30000/1001"), ("23.976023976023976", "24000/1001"),
+     ("23.976", "2997/125"), (59.94, "2997/50"), ("24000/1001", "24000/1001"), (25, "25")],
+)  # fmt: skip
+def test_rates_as_programs_tell_them(given: Any, rate: str) -> None:
+    assert Canvas(rate=given).rate == Fraction(rate)
+
+
+def test_a_rate_of_too_fine_a_fraction() -> None:
+    with pytest.raises(ValueError, match="up to 100000 below"):
+        Canvas(rate="2500001/100003")  # type: ignore[arg-type]

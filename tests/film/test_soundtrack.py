@@ -1,11 +1,13 @@
 """What is heard: music under voices, clips with their own sound, all of it as loud as asked and exactly as long."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from autoreel.clip import Sound
 from autoreel.errors import ConfigError, MediaError
@@ -112,15 +114,32 @@ def test_every_format_holds_the_sound(tmp_path: Path) -> None:
         assert render(board, None, tmp_path / f"film{ending}").num_frames == 25
 
 
-def test_a_loudness_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
-    """Clicks have high peaks and little loudness."""
-    samples = np.zeros((4 * RATE_HZ, 2), np.float32)
+def _clicks() -> NDArray[np.float32]:
+    samples = np.zeros(4 * RATE_HZ, np.float32)
     samples[:: RATE_HZ // 5] = 0.9
-    with VideoWriter(tmp_path / "m.mkv", (32, 32), Fraction(10), sound=Sound(samples, RATE_HZ)) as writer:
+    return samples
+
+
+def _too_low_to_hear() -> NDArray[np.float32]:
+    return (0.9 * np.sin(2 * np.pi * 2 * np.arange(4 * RATE_HZ) / RATE_HZ)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("made", "targets", "remedy"),
+    [(_clicks, {-5: True, -40: False}, "'loudness_lufs', or give sound of lower peaks"),
+     (_too_low_to_hear, {-5: True, -40: True}, " dB; give sound of lower peaks")],
+)  # fmt: skip
+def test_a_loudness_that_cannot_be_reached_is_told(
+    tmp_path: Path, made: Callable[[], NDArray[np.float32]], targets: dict[int, bool], remedy: str
+) -> None:
+    """High peaks and little to hear; what can be asked for instead is said where the field takes it."""
+    sound = Sound(np.repeat(made()[:, None], 2, axis=1), RATE_HZ)
+    with VideoWriter(tmp_path / "m.mkv", (32, 32), Fraction(10), sound=sound) as writer:
         writer.write(np.zeros((40, 32, 32, 3), np.uint8))
-    for target, is_told in ((-5, True), (-40, False)):
+    for target, is_told in targets.items():
         music = {"file": str(tmp_path / "m.mkv"), "loudness_lufs": target}
         lines: list[str] = []
         render(_board([{"verb": "card", "length_s": 3.0}], music=music), None, tmp_path / "f.mp4", report=lines.append)
         assert lines[-1].startswith("loudness: -") == is_told
-        assert not is_told or "LUFS instead of -5; its peaks would" in lines[-1]
+        assert not is_told or f"LUFS instead of {target}; its peaks would" in lines[-1]
+        assert not is_told or lines[-1].endswith(remedy)

@@ -53,7 +53,7 @@ def evaluate(
     problems: list[AutoreelError] = []
     for path, what in ((fvd, "the file for FVD"), (cd_fvd, "the file for cd-FVD"), (lpips, "the LPIPS weights")):
         problems += preflight.check_input(path, what) if path is not None else []
-    if not trust_scripts and not problems:
+    if not trust_scripts:
         problems += preflight.check_scripts([path for path in (fvd, cd_fvd) if path is not None])
     preflight.insist(problems + (preflight.check_folder(out) if out is not None else []))
     files = Files(fvd=fvd, cd_fvd=cd_fvd, lpips=lpips, vmaf=vmaf)

@@ -5,6 +5,7 @@ One effect is one class here and one function there under the same name; a test 
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -13,9 +14,13 @@ from autoreel.config import Strict
 
 
 def _as_path(path: str) -> str:
-    if path.startswith("~"):  # `absolute` has found every home that is there
+    try:
+        expanded = os.path.expanduser(path)
+    except ValueError:  # a user's name with letters that no name has
+        expanded = path
+    if expanded.startswith("~"):
         raise ValueError("there is no such home folder; write the path in full, or ./~name for a file of that name")
-    return path
+    return expanded
 
 
 FilePath = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$"), AfterValidator(_as_path)]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from autoreel.errors import MediaError
 from autoreel.film.layout import Layout, Placed
-from autoreel.film.storyboard import Mix, Music, Storyboard, Voice
+from autoreel.film.storyboard import QUIETEST_LUFS, Mix, Music, Storyboard, Voice
 from autoreel.media.decode import sound_blocks
 from autoreel.media.limits import FILM
 from autoreel.media.loudness import MAX_LIMITED_DB, PEAK_S, REACH, Levelling, levelled, measure, plan_levelling
@@ -126,9 +126,11 @@ def _by_itself(track: Track, levelling: Levelling, begin: int) -> Blocks:
 
 
 def _missed(reached_lufs: float, target: float) -> str:
+    possible = math.floor(reached_lufs)
+    remedy = f"ask for {possible} with 'loudness_lufs', or " if possible >= QUIETEST_LUFS else ""
     return (
         f"loudness: {reached_lufs:.1f} LUFS instead of {target:g}; its peaks would have to be cut off by more than "
-        f"{MAX_LIMITED_DB:g} dB; ask for {math.floor(reached_lufs)} with 'loudness_lufs', or give sound of lower peaks"
+        f"{MAX_LIMITED_DB:g} dB; {remedy}give sound of lower peaks"
     )
 
 

@@ -21,6 +21,8 @@ from autoreel.film.effects import Effect, FilePath, Real, Whole
 
 FORMAT_VERSION = 1
 MAX_RATE_HZ = 240
+MAX_RATE_DENOMINATOR = 100_000
+QUIETEST_LUFS = -40
 MAX_TITLE = 1000  # letters
 NAMED_COLORS = {"black": "#000000", "white": "#ffffff", "grey": "#808080"}
 
@@ -53,16 +55,21 @@ def _as_rate(value: Any) -> Any:
     else:
         try:
             rate = Fraction(str(value))
+            if "." in str(value):  # a decimal of many digits is one that was cut off: 29.97002997003 is 30000/1001
+                rate = rate.limit_denominator(MAX_RATE_DENOMINATOR)
         except (ValueError, ZeroDivisionError):
             raise ValueError("a rate is frames per second: 25, 23.976 or '24000/1001'") from None
-    if not 1 <= rate <= MAX_RATE_HZ or rate.denominator > 100_000:
-        raise ValueError(f"a rate lies between 1 and {MAX_RATE_HZ} frames per second")
+    if not 1 <= rate <= MAX_RATE_HZ or rate.denominator > MAX_RATE_DENOMINATOR:
+        raise ValueError(
+            f"a rate lies between 1 and {MAX_RATE_HZ} frames per second; a fraction has up to "
+            f"{MAX_RATE_DENOMINATOR} below"
+        )
     return rate
 
 
 def _is_odd_text(value: int | float | str) -> bool:
     """A text that is no plain number: '1e999999999' would be a number of a billion digits."""
-    return isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}([./][0-9]{1,9})?", value.strip()) is None
+    return isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(/[0-9]{1,9}|\.[0-9]{1,18})?", value.strip()) is None
 
 
 def _from_rate(rate: Fraction) -> int | str:
@@ -102,7 +109,7 @@ TitleText = Annotated[str, AfterValidator(_as_title)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 Length = Annotated[Real, Field(gt=0, le=36_000)]
 Volume = Annotated[Real, Field(ge=-60, le=24)]  # dB
-Loudness = Annotated[Real, Field(ge=-40, le=-5)]
+Loudness = Annotated[Real, Field(ge=QUIETEST_LUFS, le=-5)]
 Place = Annotated[Real, Field(ge=0, le=36_000)]
 
 

@@ -223,7 +223,7 @@ def read_look(run: Path) -> Look | None:
 
 
 def drift_path(clip: Path) -> Path:
-    """The file beside a clip that tells how it drifts: `clip.mp4` to `clip.drift.json`, also for a folder of pictures."""
+    """The file beside a clip that tells how it drifts: `clip.mp4` to `clip.drift.json`; so for a folder of pictures."""
     beside = clip.parent if clip.suffix.lower() == ".png" and clip.parent.name else clip
     return beside.with_name(f"{beside.stem if beside == clip else beside.name}.drift.json")
 
