@@ -24,6 +24,8 @@ from autoreel.errors import FootageError, StoppedError
 from autoreel.media.encode import VideoWriter
 from autoreel.runs import atomic_path
 
+LONG = "a" * 300  # a name that no disk takes
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -123,6 +125,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["animate", "absent-run", "absent.png"], 4, "absent.png: no such file (the picture)"),
         (["rebuild", "absent-run", "absent.mp4"], 4, "absent.mp4: no such file (the clip)"),
         (["storyboard", "absent-run", "-o", "plan.mp4"], 2, "use .toml"),
+        (["film", LONG], 3, f"cannot read {LONG}: File name too long; give another one"),
+        (["film", "--sample", "--music", LONG], 4, f"cannot read {LONG}: File name too long; give another one (music)"),
+        (["film", "--sample", "--start", LONG], 5, f"cannot read {LONG}: File name too long"),
+        (["film", "--sample", "-o", f"{LONG}.mp4"], 6, "cannot write"),
+        (["prepare", LONG, "-o", "store"], 3, f"cannot read {LONG}"),
+        (["train", LONG, "--run", "new-run"], 3, f"cannot read {LONG}"),
+        (["compare", LONG, "-o", "new"], 3, f"cannot read {LONG}"),
+        (["verify", LONG], 4, f"cannot read {LONG}"),
+        (["rebuild", "absent-run", LONG], 4, f"cannot read {LONG}"),
         (["doctor", "--budget", "never"], 2, "budget 'never' is not understood"),
     ],
 )

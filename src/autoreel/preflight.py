@@ -18,6 +18,7 @@ from autoreel.errors import (
     OutputError,
     RunError,
     UsageError,
+    translate_os_error,
 )
 from autoreel.media.limits import FILM, LONGEST_FILM_S
 
@@ -57,7 +58,10 @@ def check_footage(sources: Sequence[Path]) -> list[AutoreelError]:
     problems: list[AutoreelError] = []
     suffixes = MEDIA_SUFFIXES | IMAGE_SUFFIXES
     for source in sources:
-        if not source.exists():
+        unseen = _unseen(source)
+        if unseen is not None:
+            problems.append(FootageError(unseen))
+        elif not source.exists():
             problems.append(FootageError(f"{source}: no such file or folder"))
         elif not os.access(source, os.R_OK):
             problems.append(FootageError(f"{source}: no permission to read it"))
@@ -75,11 +79,23 @@ def check_footage(sources: Sequence[Path]) -> list[AutoreelError]:
 
 def check_input(path: Path, what: str) -> list[AutoreelError]:
     """A file to read is there."""
+    unseen = _unseen(path)
+    if unseen is not None:
+        return [MediaError(f"{unseen} ({what})")]
     if path.is_dir():
         return [MediaError(f"{path}: {what} must be a file, this is a folder")]
     if not path.exists():
         return [MediaError(f"{path}: no such file ({what})")]
     return [] if os.access(path, os.R_OK) else [MediaError(f"{path}: no permission to read it ({what})")]
+
+
+def _unseen(path: Path) -> str | None:
+    """Why the system does not even say whether something is there: a name that no disk takes, a closed folder."""
+    try:
+        path.exists()
+    except OSError as error:
+        return f"cannot read {path}: {error.strerror}; give another one"
+    return None
 
 
 def check_scripts(paths: Sequence[Path]) -> list[AutoreelError]:
@@ -236,6 +252,10 @@ def check_output(path: Path, endings: Sequence[str], inputs: Iterable[Path] = ()
     """
     from autoreel.generation.clips import what_would_be_lost
 
+    try:
+        path.exists()
+    except OSError as error:
+        return [translate_os_error(error, path)]
     problems: list[AutoreelError] = [*what_would_be_lost(path, inputs)]
     # The text decides: a name that ends with a slash, or has a number in it, stands for a folder of pictures.
     if path.suffix.lower() not in endings:
@@ -328,6 +348,8 @@ def check_start(start: str | None, codec: str | None) -> list[AutoreelError]:
             locate(codec)
     except AutoreelError as error:
         return [error]
+    except OSError as error:  # a name that no disk takes, a closed folder
+        return [RunError(f"cannot read {codec or start}: {error.strerror}; give another one")]
     return []
 
 

@@ -107,6 +107,8 @@ def test_a_changed_model_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
 
 
 def test_what_is_no_such_codec_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="~nobody-of-that-name/vae: there is no such home folder"):
+        examine("diffusers:~nobody-of-that-name/vae")
     with pytest.raises(UsageError, match="write diffusers:FOLDER"):
         examine("wan")
     with pytest.raises(RunError, match=r"no config\.json"):

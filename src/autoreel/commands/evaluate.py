@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,7 +94,7 @@ def compare(
     from autoreel.data.store import INDEX_NAME
 
     problems: list[AutoreelError] = [] if footage else [UsageError("give a folder of footage")]
-    if not (len(footage) == 1 and (footage[0] / INDEX_NAME).is_file()):
+    if not (len(footage) == 1 and os.path.isfile(footage[0] / INDEX_NAME)):
         problems += preflight.check_footage(footage)
     amount = parsed(problems, parse_budget, f"{steps} steps" if steps is not None else budget)
     preflight.insist(problems + preflight.check_folder(out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -107,7 +108,7 @@ def train(
     from autoreel.data.store import INDEX_NAME, FootageStore
 
     store_path = footage[0] if len(footage) == 1 else None if footage else run / "footage"
-    is_prepared = store_path is not None and (store_path / INDEX_NAME).is_file()
+    is_prepared = store_path is not None and os.path.isfile(store_path / INDEX_NAME)
     problems = [] if is_prepared else preflight.check_footage(footage)
     if not footage and not is_prepared:
         problems.append(UsageError("give a folder of footage, or one that `autoreel prepare` made"))

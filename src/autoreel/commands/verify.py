@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ def verify(
     """
     from autoreel import preflight
 
-    preflight.insist([] if file.is_dir() else preflight.check_input(file, "the film"))
+    preflight.insist([] if os.path.isdir(file) else preflight.check_input(file, "the film"))
     from json import dumps
 
     from autoreel.film import verify as look

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -91,7 +92,7 @@ def film_of(path: Path, endings: Sequence[str]) -> Path:
         except ConfigError:  # told when the storyboard in it is read
             named = ""
         return path.with_name(named) if Path(named).suffix.lower() in endings else path.with_suffix(".mp4")
-    there = [film for ending in endings if (film := path.with_suffix(ending)).is_file()]
+    there = [film for ending in endings if os.path.isfile(film := path.with_suffix(ending))]
     return there[0] if len(there) == 1 else path.with_suffix(".mp4")
 
 

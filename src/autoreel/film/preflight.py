@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,7 +102,7 @@ def problems_of_places(out: Path, inputs: Iterable[Path]) -> list[OutputError]:
     """
     record = beside(out, ".json")
     given = list(inputs)
-    files = [path for path in given if not path.is_dir()]
+    files = [path for path in given if not os.path.isdir(path)]
     # A film that stands among the footage is no footage.
     problems = what_would_be_lost(out, files if is_record(record, out.name) else given)
     problems += what_would_be_lost(record, files)

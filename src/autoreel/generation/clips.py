@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -100,12 +101,14 @@ def what_would_be_lost(path: Path, inputs: Iterable[Path]) -> list[OutputError]:
     """
     problems = []
     for given in inputs:
-        if given.is_dir() and path.is_file():
+        # What the system cannot tell of a file that is read (a name that no disk takes) is told where it is read.
+        if os.path.isdir(given) and path.is_file():
             is_lost = path.resolve().is_relative_to(given.resolve())
         else:
-            is_lost = path.resolve() == given.resolve() or (path.exists() and given.exists() and path.samefile(given))
+            is_there = path.exists() and os.path.exists(given)
+            is_lost = path.resolve() == given.resolve() or (is_there and path.samefile(given))
         if is_lost:
-            what = f"a file of {given}" if given.is_dir() else str(given)
+            what = f"a file of {given}" if os.path.isdir(given) else str(given)
             reason = f"it would replace {what}, which is read; choose another name"
             problems.append(OutputError(f"cannot write {path}: {reason}"))
     return problems

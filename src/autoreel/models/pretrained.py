@@ -59,7 +59,10 @@ def locate(source: str) -> Path:
         raise UsageError(f"unknown codec {source!r}; write diffusers:FOLDER, or diffusers:NAME for one on the hub")
     if importlib.util.find_spec("diffusers") is None:
         raise UsageError(INSTALL)
-    folder = Path(place).expanduser()
+    try:
+        folder = Path(place).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{place}: there is no such home folder; write the path in full") from None
     if not folder.exists() and place.count("/") == 1 and not place.startswith((".", "/", "~")):
         folder = _fetch(place)
     for found in (folder, folder / "vae"):
