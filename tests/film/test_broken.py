@@ -187,4 +187,4 @@ def test_rates_as_programs_tell_them(given: Any, rate: str) -> None:
 
 def test_a_rate_of_too_fine_a_fraction() -> None:
     with pytest.raises(ValueError, match="up to 100000 below"):
-        Canvas(rate="2500001/100003")  # type: ignore[arg-type]
+        Canvas(rate="2500001/100003")
