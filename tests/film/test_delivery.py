@@ -258,7 +258,7 @@ def test_captions_of_several_scripts_and_of_a_long_film(tmp_path: Path) -> None:
     own = resources.files("autoreel.media") / "fonts" / BUNDLED_FONTS[0]
     (tmp_path / "own.ttf").write_bytes(own.read_bytes())
     how = {"file": str(tmp_path / "said.srt"), "size": 0.2}
-    shots = [{"verb": "card", "length_s": 4.0}]
+    shots = [{"verb": "card", "length_s": 40.0}]
     board = Storyboard.model_validate({"canvas": {"width": 64, "height": 48}, "captions": how, "shots": shots})
     layout = lay_out(board)
     overlays = Overlays(board, layout, "board")
