@@ -15,7 +15,7 @@ import pytest
 from tests.film.conftest import StripedRun
 
 from autoreel.clip import Sound
-from autoreel.errors import ConfigError, OutputError, UsageError
+from autoreel.errors import ConfigError, OutputError, RunError, UsageError
 from autoreel.film.delivery import Delivery
 from autoreel.film.document import load_storyboard, save_storyboard
 from autoreel.film.edit import Painted, export, painted
@@ -286,6 +286,18 @@ def test_the_whole_film_is_looked_at_before_its_first_clip(tmp_path: Path, board
         export(board, tmp_path / "film.otio", run=striped_run)
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["shot 4", "shot 5"]
     assert striped_run.asked == [] and not (tmp_path / "film.media").exists()
+
+
+def test_a_run_that_has_not_learned_to_enlarge_is_told_first(
+    tmp_path: Path, board: Path, striped_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(frames: Any) -> Any:
+        raise RunError("not learned")
+
+    monkeypatch.setattr(striped_run, "enlarge_stream", refused, raising=False)
+    with pytest.raises(RunError, match="not learned"):
+        export(board, tmp_path / "film.otio", run=striped_run, upscale="learned")
+    assert not (tmp_path / "film.media").exists()
 
 
 def test_sounds_and_captions_that_no_edit_wrote_are_not_replaced(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def export(
         board = board.model_copy(update={"canvas": board.canvas.model_copy(update={"upscale": upscale})})
     if run is None and any(needs_run(shot) for shot in board.shots):
         run = open_run(Path(str(board.run)), device)
+    if run is not None and board.canvas.upscale == "learned":
+        run.enlarge_stream(iter(()))  # what is wrong with it is said before anything is made
     files = check_sources(board, run, str(storyboard))
     layout = lay_out(board, beats_of(board))
     overlays = Overlays(board, layout, str(storyboard))
