@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -345,30 +346,39 @@ def test_trouble_at_every_end_is_given_up(run: RunFolder) -> None:
         train_toy(run, stage, Budget(steps=40), checkpoint_every_s=10)
 
 
-def test_weights_that_are_not_finite_at_the_end_are_not_kept(run: RunFolder) -> None:
+def poisoned(at: Callable[[int], bool]) -> ToyStage:
+    """A stage that has a weight that is not finite after some steps, with no loss that tells."""
     stage = ToyStage()
 
     def poison(step: int, loss: float) -> float:
-        if step == 19:
+        if at(step):
             with torch.no_grad():
-                stage.scale.bias.fill_(math.nan)
+                stage.scale.bias.fill_(math.inf)
         return 1.0
 
     stage.fault = poison
-    train_toy(run, stage, Budget(steps=20), checkpoint_every_s=1.0)
+    return stage
+
+
+@pytest.mark.parametrize("budget", [Budget(steps=38), Budget(seconds=38)], ids=["steps", "time"])
+def test_weights_that_are_not_finite_at_the_end_are_not_kept(run: RunFolder, budget: Budget) -> None:
+    stage = poisoned(lambda step: step == 37)
+    lines = train_toy(run, stage, budget, checkpoint_every_s=10)
+    assert any("a weight that is not finite; back to the state of step 30" in line for line in lines)
     assert all(torch.isfinite(value).all() for value in capture(stage).tensors.values())
+    assert_same(stage, state_on_disk(run.root))
+    place = Checkpoints(run.path("checkpoints"), ToyStage(), print).load()
+    # Steps are asked for by number, and are taken again; a time is over when it is over.
+    assert place is not None and place.updates == (38 if budget.steps else 30)
+
+
+def test_weights_that_are_not_finite_at_every_end_are_given_up(run: RunFolder) -> None:
+    with pytest.raises(DivergedError, match=r"a weight that is not finite since step 62, .* 3 times did not help"):
+        train_toy(run, poisoned(lambda step: step in (37, 45, 53, 61)), Budget(steps=38), checkpoint_every_s=10)
 
 
 def test_weights_that_are_not_finite_are_never_saved(run: RunFolder) -> None:
-    stage = ToyStage()
-
-    def poison(step: int, loss: float) -> float:
-        if step == 9:
-            with torch.no_grad():
-                stage.scale.bias.fill_(math.nan)
-        return 1.0
-
-    stage.fault = poison
+    stage = poisoned(lambda step: step == 9)
     train_toy(run, stage, Budget(steps=20), checkpoint_every_s=1.0)
     assert [row["rewound_to"] for row in run.metrics() if "rewound_to" in row] == [9]
     assert all(torch.isfinite(value).all() for value in capture(stage).tensors.values())

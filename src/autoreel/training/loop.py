@@ -149,11 +149,11 @@ def run_stage(
             display.note(f"no preview this time: {error}")
         showing.done(began_s, elapsed_s())
 
-    def go_back() -> None:
+    def go_back(reason: str | None = None) -> None:
         """An earlier state with a lower rate; the steps in between, and their data, are left behind."""
         since = watch.trouble_since or 0
         found = checkpoints.load(before=since) or checkpoints.load(before=since + 1)
-        reason = "a loss or gradient that is not finite" if watch.skips else "a loss far over its median"
+        reason = reason or ("a loss or gradient that is not finite" if watch.skips else "a loss far over its median")
         if found is None or watch.rewinds >= MAX_REWINDS:
             raise DivergedError(
                 f"the {stage.name} has {reason} since step {since}, and going back with half the rate "
@@ -166,12 +166,24 @@ def run_stage(
         log.write(step, elapsed_s(), {"rewound_to": found.step})
         save()
 
+    def save_or_go_back() -> None:
+        try:
+            save()
+        except DivergedError:
+            watch.trouble_since = step
+            go_back("a weight that is not finite")
+
+    def has_ended() -> bool:
+        """Whether the budget is used up and what it came to is kept; steps that training goes back behind come again."""
+        if not used_up() or watch.troubled:
+            return False
+        save_or_go_back()
+        return used_up()
+
     try:
         if fresh:
             save()  # something to go back to, and a full disk is found now
-        while not used_up() or watch.troubled:
-            if stop.is_set():
-                break
+        while not (ended := has_ended()) and not stop.is_set():
             if used_up():  # a few high losses at the end are no reason to throw a minute away
                 if settling == SETTLING_STEPS:
                     go_back()
@@ -212,26 +224,18 @@ def run_stage(
                 continue  # such a state is neither saved nor shown
             if saving.due(elapsed_s()) or step - saved_step >= MAX_UNSAVED_STEPS:
                 try:
-                    save()
+                    save_or_go_back()
                 except OutputError as error:  # space may be made before the next one is due
                     saving.done(elapsed_s(), elapsed_s())
                     saved_step = step
                     display.note(f"the state could not be saved, training goes on: {error}")
-                except DivergedError:
-                    watch.trouble_since = step
-                    go_back()
             if showing.due(elapsed_s()) and not stop.is_set() and not used_up():
                 show()  # at the end it is shown anyway
 
-        stopped = not used_up() or watch.troubled
-        if not watch.troubled:
-            try:
-                save()
-            except DivergedError:
-                watch.trouble_since = step
-                go_back()
-        ended = Place(step, elapsed_s(), watch.state())
-        if not stopped:
+        if not ended and not watch.troubled:
+            save_or_go_back()
+        place = Place(step, elapsed_s(), watch.state())
+        if ended:
             show()
     except OutputError:
         if not watch.troubled:
@@ -240,12 +244,12 @@ def run_stage(
         raise
     finally:
         log.close()
-    if stopped:
+    if not ended:
         raise stopped_error(
             f"stopped in the {stage.name} at step {step} ({budget.progress(updates(), elapsed_s()):.0%}); "
             f"it is saved, the same command goes on{' from the last good state' if watch.troubled else ''}", stop
         )  # fmt: skip
-    return ended
+    return place
 
 
 class Stop(threading.Event):
