@@ -80,6 +80,25 @@ def trainings(victim: Path) -> list[Case]:
 
         return damage
 
+    def kept_instead(optimizer: str, table: list[list[object]]) -> Damage:
+        """Let an optimizer have kept something else of its first parameter."""
+
+        def change(body: dict[str, Any]) -> None:
+            saved = dict(body["plain"]["optimizers"][optimizer]["table"])
+            states, group = saved["state"]["table"], saved["param_groups"]["list"][0]["table"]
+            # The tensors are still named somewhere, or the file would be refused for holding more than that.
+            group.append(["before", {"list": [kept for _, kept in states[:1]]}])
+            states[:1] = [[0, {"table": table}]]
+
+        return forged(change)
+
+    def without_setting(optimizer: str, name: str) -> Damage:
+        def change(body: dict[str, Any]) -> None:
+            group = dict(body["plain"]["optimizers"][optimizer]["table"])["param_groups"]["list"][0]
+            group["table"] = [pair for pair in group["table"] if pair[0] != name]
+
+        return forged(change)
+
     def replaced(pattern: str, make: Damage) -> Damage:
         def damage(run: Path) -> None:
             for path in run.glob(pattern):
@@ -96,6 +115,9 @@ def trainings(victim: Path) -> list[Case]:
         ),
         "deep optimizers": without_states(lambda b: b["plain"].update(optimizers=json.loads("[" * 900 + "]" * 900))),
         "optimizers of nothing": optimizer(None),
+        "an optimizer without its averages": kept_instead("others", [["step", 3.0]]),
+        "a momentum that is a number": kept_instead("matrices", [["momentum_buffer", 0.5]]),
+        "no momentum in the settings": without_setting("matrices", "momentum"),
         "no plain values": forged(lambda b: b.pop("plain")),
         "a watch of text": forged(lambda b: b.update(watch={"losses": "abc"})),
         "a watch that lost more than there was": forged(lambda b: b["watch"].update(lost=1 << 40)),

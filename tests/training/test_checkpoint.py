@@ -242,9 +242,9 @@ def test_damaged_ones_are_put_aside_two_at_most(tmp_path: Path, monkeypatch: pyt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codec-00000002", "codec-00000003"]
 
 
-def first_group(body: dict[str, Any]) -> list[list[Any]]:
+def first_group(body: dict[str, Any], optimizer: str = "vectors") -> list[list[Any]]:
     """The settings of an optimizer, as they are written."""
-    state = dict(body["plain"]["optimizers"]["vectors"]["table"])
+    state = dict(body["plain"]["optimizers"][optimizer]["table"])
     return state["param_groups"]["list"][0]["table"]  # type: ignore[no-any-return]
 
 
@@ -256,8 +256,27 @@ def setting(name: str, value: object) -> Callable[[dict[str, Any]], object]:
 
 
 def other_tensor(body: dict[str, Any]) -> None:
-    state = dict(body["plain"]["optimizers"]["vectors"]["table"])["state"]["table"]
+    state = states(body)
     state[0][1], state[1][1] = state[1][1], state[0][1]  # of parameters of other shapes
+
+
+def states(body: dict[str, Any], optimizer: str = "vectors") -> list[Any]:
+    """What an optimizer keeps of each parameter, as it is written."""
+    return dict(body["plain"]["optimizers"][optimizer]["table"])["state"]["table"]  # type: ignore[no-any-return]
+
+
+def kept_instead(optimizer: str, table: list[list[object]]) -> Callable[[dict[str, Any]], object]:
+    def change(body: dict[str, Any]) -> None:
+        # The tensors are still named somewhere, or the file would be refused for holding more than that.
+        first_group(body, optimizer).append(["before", states(body, optimizer)[0][1]])
+        states(body, optimizer)[0][1] = {"table": table}
+
+    return change
+
+
+def without_momentum(body: dict[str, Any]) -> None:
+    group = first_group(body, "matrices")
+    group.remove(next(pair for pair in group if pair[0] == "momentum"))
 
 
 FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -274,9 +293,12 @@ FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
     "no parameters": setting("params", {"list": []}),
     "a scale of zero": lambda body: first_group(body).append(["rate_scale", 0.0]),
     "states of other parameters": other_tensor,
-    "a state of no parameter": lambda body: dict(body["plain"]["optimizers"]["vectors"]["table"])["state"][
-        "table"
-    ].append([99, {"table": []}]),
+    "a state of a count only": kept_instead("vectors", [["step", 3.0]]),
+    "a state of numbers": kept_instead("vectors", [["step", 3.0], ["exp_avg", 0.5], ["exp_avg_sq", 0.5]]),
+    "a state of a number": kept_instead("matrices", [["momentum_buffer", 0.5]]),
+    "no momentum": without_momentum,
+    "a setting that nothing here can do": setting("capturable", True),
+    "a state of no parameter": lambda body: states(body).append([99, {"table": []}]),
     "a watch of text": lambda body: body.update(watch={"losses": "abc"}),
     "a watch with a number of text": lambda body: body["watch"].update(spikes="3"),
     "a watch with a loss that is none": lambda body: body["watch"].update(losses=[None]),

@@ -10,6 +10,7 @@ damaged-codec-00000120, in case that a person can mend it; one that only cannot 
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import json
@@ -18,6 +19,7 @@ import os
 import re
 import secrets
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,13 +160,38 @@ def _check_fits(optimizer: torch.optim.Optimizer, given: dict[str, Any]) -> None
         for key in group.keys() & fresh.keys() - {"params"}:
             if not _is_of_kind(group[key], fresh[key]):
                 raise ValueError(f"its {key} is no setting of this optimizer")
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    held: dict[int, tuple[Tensor, dict[str, Any]]] = {}  # each parameter, and what a step keeps of one
+    for group, own_group in zip(given["param_groups"], optimizer.param_groups, strict=True):
+        kept = _kept_by_a_step(optimizer, group, own_group["params"][0])
+        held |= {place: (of, kept) for place, of in zip(group["params"], own_group["params"], strict=True)}
     for place, state in given["state"].items():
-        if type(place) is not int or not 0 <= place < len(parameters):
+        if type(place) is not int or place not in held:
             raise ValueError("it has a state of no parameter")
+        parameter, kept = held[place]
+        if state and state.keys() != kept.keys():
+            raise ValueError(f"it keeps {', '.join(map(str, state))[:100]} of a parameter, not {', '.join(kept)}")
         for key, value in state.items():
-            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameters[place].shape:
-                raise ValueError(f"its {key} has another shape than its parameter")
+            shape = parameter.shape if kept[key].ndim else kept[key].shape  # a count of steps has none
+            if not isinstance(value, Tensor) or value.shape != shape:
+                raise ValueError(f"its {key} is not of the shape {tuple(shape)}")
+
+
+def _kept_by_a_step(optimizer: torch.optim.Optimizer, settings: dict[str, Any], like: Tensor) -> dict[str, Any]:
+    """What a step with settings keeps of a parameter, found out on a parameter of one value.
+
+    Raises:
+        ValueError, KeyError, ...: no step can be taken with them.
+    """
+    value = like.new_zeros(1, 1).requires_grad_()
+    value.grad = torch.zeros_like(value)
+    trial = copy.copy(optimizer)
+    # Settings that came with a later version of torch are filled in here, as where a state is loaded.
+    trial.__setstate__({"state": defaultdict(dict), "param_groups": [{**settings, "params": [value]}]})
+    try:
+        trial.step()
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"no step can be taken with its settings: {error}") from error
+    return dict(trial.state[value])
 
 
 def _is_of_kind(given: object, own: object) -> bool:

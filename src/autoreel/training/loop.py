@@ -174,7 +174,7 @@ def run_stage(
             go_back("a weight that is not finite")
 
     def has_ended() -> bool:
-        """Whether the budget is used up and what it came to is kept; steps that training goes back behind come again."""
+        """Whether the budget is used up and its end is kept; steps that training goes back behind come again."""
         if not used_up() or watch.troubled:
             return False
         save_or_go_back()
