@@ -9,13 +9,27 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy import stats
 
 from autoreel.clip import Frames
 from autoreel.commands import verbs
 from autoreel.config import Config
 from autoreel.data.store import FootageStore
 from autoreel.errors import RunError
-from autoreel.generation.drift import QUANTITIES, Meter, drift_of, look_of, read_look, slope_of, write_drift, write_look
+from autoreel.generation.drift import (
+    ONE_OVER_FREEDOM,
+    QUANTITIES,
+    STUDENT_T,
+    Look,
+    Meter,
+    drift_of,
+    look_of,
+    read_look,
+    slope_of,
+    write_drift,
+    write_look,
+)
 from autoreel.runs import RunFolder
 
 RATE = Fraction(10)
@@ -96,18 +110,52 @@ def test_a_slope_is_told_from_chance() -> None:
     assert drift.line().endswith("; the others not distinguishable from 0")
 
 
+def noise_of(random: np.random.Generator, count: int, length: int, alike: float) -> NDArray[np.float64]:
+    """Seconds without drift, each like the one before: (count, length)."""
+    noise = random.normal(size=(count, length + 50))
+    for i in range(1, length + 50):
+        noise[:, i] += alike * noise[:, i - 1]
+    return noise[:, 50:]
+
+
+@pytest.mark.parametrize("length", [30, 60, 240])
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.8])
+def test_chance_is_called_drift_in_one_clip_of_twenty_at_most(length: int, alike: float) -> None:
+    look = Look(mean=dict.fromkeys(QUANTITIES, 100.0), spread=dict.fromkeys(QUANTITIES, 1.0))
+    clips = 100 + noise_of(np.random.default_rng(2), 5 * 400, length, alike).reshape(400, 5, length)
+    claims = [not drift_of(clip.T, look).line().endswith("; drift not distinguishable from 0") for clip in clips]
+    assert np.mean(claims) <= 0.07  # 0.05 and twice what 400 clips leave open
+    clips[:, 0] += 12 * np.arange(length) / length
+    if alike < 0.8:  # there half a minute of this is within what chance does
+        found = ["drift a minute, of its spread: brightness" in drift_of(clip.T, look).line() for clip in clips]
+        assert np.mean(found) > (0.5 if length == 30 else 0.9)
+
+
+def test_students_t_is_met_or_passed() -> None:
+    freedom = np.linspace(1, 300, 1000)
+    exact = stats.t.ppf(0.995, freedom)
+    found = np.interp(1 / freedom, ONE_OVER_FREEDOM, STUDENT_T)
+    assert (found > exact - 1e-4).all() and (found[freedom > 3] < 1.02 * exact[freedom > 3]).all()
+
+
+def test_short_clips_claim_nothing_and_neither_do_those_in_which_nothing_changes() -> None:
+    look = Look(mean=dict.fromkeys(QUANTITIES, 100.0), spread=dict.fromkeys(QUANTITIES, 0.0))
+    fading = np.random.default_rng(3).normal(100, 1, (60, 5)) + np.arange(60)[:, None]
+    assert "drift a minute" in drift_of(fading[:30], look).line()
+    assert drift_of(fading[:29], look).line().endswith("; too short to tell drift from chance")
+    assert drift_of(fading[:29], look).slope is not None and drift_of(fading[:29], look).slope_least is None
+    for value in (0.1, 100 / 3, 254.9):
+        still = drift_of(np.full((70, 5), value), look)
+        assert still.line().endswith("; drift not distinguishable from 0")
+
+
 @pytest.mark.parametrize("alike", [0.0, 0.7])
 def test_the_error_of_a_slope_is_how_far_slopes_of_chance_lie_from_0(alike: float) -> None:
-    random = np.random.default_rng(1)
-    found = []
-    for _ in range(300):
-        noise = random.normal(size=240)
-        for i in range(1, len(noise)):
-            noise[i] += alike * noise[i - 1]
-        found.append(slope_of(noise))
-    slopes, errors = np.array(found).T
-    assert errors.mean() == pytest.approx(slopes.std(), rel=0.2)
-    assert slope_of(np.arange(30) / 6.0) == pytest.approx((10, 0), abs=1e-6)
+    for length in (60, 240):
+        found = [slope_of(noise) for noise in noise_of(np.random.default_rng(1), 300, length, alike)]
+        slopes, errors, _ = np.array(found).T
+        assert errors.mean() == pytest.approx(slopes.std(), rel=0.2)
+    assert slope_of(np.arange(30) / 6.0)[:2] == pytest.approx((10, 0), abs=1e-6)
 
 
 def test_the_look_is_kept_in_the_run_folder(tmp_path: Path) -> None:
