@@ -62,10 +62,10 @@ class Real:
             encoder: of it.
             made: how many generated windows there will be.
         """
-        found = windows(store.split("train"), WINDOW, least_step=WINDOW)
-        chosen = _evenly(len(found) // 2, made)
+        found = neighbours(store.split("train"))
+        chosen = _evenly(len(found), made)
         held = windows(held_out(store), WINDOW, made, least_step=WINDOW)
-        sides = _features(store, encoder, [found[2 * i + side] for i in chosen for side in (0, 1)])
+        sides = _features(store, encoder, [side for i in chosen for side in found[i]])
         return cls(sides.reshape(len(chosen), 2, -1), _features(store, encoder, held), len(chosen))
 
     def floor(self) -> Row:
@@ -89,6 +89,12 @@ class Real:
 
     def _some(self, points: Array, turn: int) -> Array:
         return points[np.random.default_rng(turn).permutation(len(points))[: self.count]]
+
+
+def neighbours(shots: Sequence[Shot]) -> list[tuple[Window, Window]]:
+    """Windows that follow each other in a shot, in twos; the last of an odd number is left out."""
+    found = [windows([shot], WINDOW, least_step=WINDOW) for shot in shots]
+    return [pair for own in found for pair in zip(own[::2], own[1::2], strict=False)]
 
 
 def held_out(store: FootageStore) -> tuple[Shot, ...]:

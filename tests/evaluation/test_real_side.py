@@ -6,11 +6,11 @@ from typing import cast
 import numpy as np
 import pytest
 from benchmarks.patches import patched
-from benchmarks.real_side import Real, familiar_share, held_out, judge_of
+from benchmarks.real_side import Real, familiar_share, held_out, judge_of, neighbours
 from tests.evaluation.footage import make_store
 
 from autoreel.clip import Frames
-from autoreel.data.store import FootageStore
+from autoreel.data.store import FootageStore, Shot
 from autoreel.evaluation.encoder import WINDOW, Encoder
 from autoreel.evaluation.memorisation import small
 from autoreel.evaluation.samples import read, windows
@@ -41,6 +41,17 @@ def test_windows_of_the_floor_are_other_moments_of_the_same_shots(store: Footage
     others = np.linalg.norm(real.pairs[:, 0] - np.roll(real.pairs[:, 1], 4, 0), axis=1)  # of another person
     assert np.median(apart) < np.median(others)
     assert Real.of(store, Encoder().eval(), 8).floor()["windows"] == [8, 8]
+
+
+@pytest.mark.parametrize(("num_frames", "pairs"), [(31, 0), (32, 1), (48, 1), (64, 2), (80, 2)])
+def test_pairs_lie_in_one_shot(num_frames: int, pairs: int) -> None:
+    shots = cast(tuple[Shot, ...], tuple(Plain(f"shot{value}", value, num_frames=num_frames) for value in (1, 2, 3)))
+    found = neighbours(shots)
+    assert len(found) == 3 * pairs
+    assert all(one.shot is other.shot and other.start == one.start + WINDOW for one, other in found)
+    store = cast(FootageStore, PlainStore(cast(tuple[Plain, ...], shots)))
+    if pairs:
+        assert Real.of(store, Encoder().eval(), 512).pairs.shape[:2] == (3 * pairs, 2)
 
 
 def test_the_judge_says_what_its_accuracy_rests_on(store: FootageStore) -> None:
