@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from autoreel.config import PRESETS, load_config
-from autoreel.errors import DivergedError, OutputError, RunError, RunLockedError
+from autoreel.errors import ConfigError, DivergedError, OutputError, RunError, RunLockedError
 from autoreel.runs import (
     RunFolder,
     StageState,
@@ -404,8 +404,8 @@ def test_a_run_is_made_in_a_new_or_an_empty_folder(run: RunFolder, tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"format": 99}, "is of format 99, this autoreel reads up to 2; update autoreel"),
-        ({"format": 0}, "is of the old format 0, this autoreel reads 2; train it again, in a new run folder"),
+        ({"format": 99}, "is of format 99, this autoreel reads up to 3; update autoreel"),
+        ({"format": 0}, "is of the old format 0, this autoreel reads 3; train it again, in a new run folder"),
         ({"format": "1"}, "does not say its format"),
         ({}, "does not say its format"),
         ({"format": 1, "labels": 7}, "'labels' is 7"),
@@ -450,16 +450,31 @@ def test_an_old_format_is_migrated(run: RunFolder, monkeypatch: pytest.MonkeyPat
 def test_runs_of_format_1_are_read_unless_their_codec_is_of_the_old_kind(run: RunFolder, name: str) -> None:
     content = json.loads((run.root / "run.json").read_text())
     (run.root / "run.json").write_text(json.dumps({**content, "format": 1}))
-    assert RunFolder.open(run.root).manifest.format == 2
+    assert RunFolder.open(run.root).manifest.format == run_folder.FORMAT
     path, tensor = run.root / name, "linear.up" if "/" not in name else "module/codec/linear.up"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_weights(path, {tensor: torch.zeros(6, 4, 3, 3)}, {})
-    assert RunFolder.open(run.root).manifest.format == 2
+    assert RunFolder.open(run.root).manifest.format == run_folder.FORMAT
     write_weights(path, {tensor: torch.zeros(6, 4)}, {})
-    with pytest.raises(RunError, match="is of the old format 1, this autoreel reads 2; train it again, in a new run"):
+    with pytest.raises(RunError, match="is of the old format 1, this autoreel reads 3; train it again, in a new run"):
         RunFolder.open(run.root)
     path.write_bytes(b"torn")
-    assert RunFolder.open(run.root).manifest.format == 2  # who loads it says what is wrong
+    assert RunFolder.open(run.root).manifest.format == run_folder.FORMAT  # who loads it says what is wrong
+
+
+def test_a_share_of_windows_is_not_taken_for_one_of_steps(run: RunFolder) -> None:
+    """The field of format 2 has another name now: its value is left out, not gone on with."""
+    text = (run.root / "config.toml").read_text()
+    assert "behind_clean_share = 0.9" in text
+    (run.root / "config.toml").write_text(text.replace("behind_clean_share = 0.9", "clean_context_share = 0.1"))
+    content = json.loads((run.root / "run.json").read_text())
+    (run.root / "run.json").write_text(json.dumps({**content, "format": 2}))
+    for _ in range(2):
+        old = RunFolder.open(run.root)
+        assert old.config == run.config and old.config.prior.behind_clean_share == 0.9
+        old.update()  # run.json is of today's format now, config.toml as it was
+    with pytest.raises(ConfigError, match=r"'prior\.clean_context_share' was .* windows; write 'behind_clean_share'"):
+        load_config(run.root / "config.toml")  # a person's own says what to write
 
 
 def test_weights_are_held_to_their_hash(run: RunFolder) -> None:

@@ -132,7 +132,7 @@ class PriorConfig(Strict):
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of what each block adds
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
-    clean_context_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
+    behind_clean_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
     reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15  # of their windows: the end is known
     own_context_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the training, its end: context is its own
     context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
@@ -273,6 +273,8 @@ OPTIONS_OF = {  # of fields that the command line names by themselves
     "codec.family": "--family", "codec.backbone": "--backbone", "discriminator.kind": "--discriminator",
     "training.seed": "--seed", "training.start": "--start",
 }  # fmt: skip
+# Fields that there were. Their values mean nothing now: a person's file is refused, in a run's they are left out.
+FORMER = {"prior.clean_context_share": "was a share of windows; write 'behind_clean_share', a share of steps"}
 MAX_WRITTEN = 1000  # letters of a value on the command line
 
 
@@ -316,6 +318,8 @@ def _problems(cls: type[BaseModel], item: Any) -> list[str]:
 
 def _problem(cls: type[BaseModel], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"])
+    if path in FORMER:
+        return f"'{path}' {FORMER[path]}"
     if item["type"] == "extra_forbidden":
         return f"unknown key '{path}'{nearest(str(item['loc'][-1]), _fields_at(cls, item['loc'][:-1]))}"
     if item["type"] == "missing":
@@ -369,17 +373,21 @@ def read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_config(path: Path, parts: Mapping[str, Any] | None = None) -> Config:
+def load_config(path: Path, parts: Mapping[str, Any] | None = None, *, left_out: Iterable[str] = ()) -> Config:
     """Read a config file; what it leaves out comes from its family and from the preset it names.
 
     Args:
         path: the file.
         parts: values that go before those of the file.
+        left_out: fields, as TABLE.FIELD, that count as not there.
 
     Raises:
         ConfigError: with every problem.
     """
     given = read_toml(path)
+    for table, _, field in (name.partition(".") for name in left_out):
+        if isinstance(given.get(table), dict):
+            given[table].pop(field, None)
     preset = given.get("preset", "tiny")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError([f"unknown preset {preset!r}{nearest(str(preset), dict(PRESETS))}"], str(path))

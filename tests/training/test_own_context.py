@@ -69,7 +69,7 @@ def test_the_stage_shows_it_in_the_last_part_and_still_asks_for_the_footage(
         return latents + 100
 
     monkeypatch.setattr(prior_stage, "own_context", painted)
-    shares = {"own_context_share": 0.25, "clean_context_share": 1.0}
+    shares = {"own_context_share": 0.25, "behind_clean_share": 1.0}
     config = CONFIG.model_copy(update={"prior": CONFIG.prior.model_copy(update=shares)})
     torch.manual_seed(0)
     run = RunFolder.create(tmp_path / "run", config)

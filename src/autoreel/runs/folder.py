@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from autoreel.bounded import is_deep, read_bounded
-from autoreel.config import Config, Strict, dump_config, from_mapping, load_config
+from autoreel.config import FORMER, Config, Strict, dump_config, from_mapping, load_config
 from autoreel.errors import ConfigError, RunError, translate_os_error
 from autoreel.runs.atomic import atomic_path, atomic_write_text, make_folder, remove
 from autoreel.runs.in_place import append_row, locked, read_rows
@@ -34,12 +34,13 @@ from autoreel.runs.weights import Layout, read_shape, read_weights, write_weight
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
 MAX_MANIFEST_BYTES = 4 << 20
 OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda content: content,  # 2 has the codec's linear path look at its neighbours; see `_check_painting`
+    2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
 }
 
 
@@ -177,7 +178,7 @@ class RunFolder:
             raise RunError(f"{path} is not a run folder (it has no run.json); `autoreel train` makes one from footage")
         manifest = _load_manifest(path)
         try:
-            config = load_config(path / "config.toml")
+            config = load_config(path / "config.toml", left_out=FORMER)
         except ConfigError as error:
             raise _damaged(path, error) from error
         return cls(path, config, manifest)

@@ -161,7 +161,7 @@ class PriorStage:
         latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
         labels = torch.where(torch.rand(len(labels), generator=generator) < config.label_dropout, NO_LABEL, labels)
         own = progress > 1 - config.own_context_share
-        share = max(config.clean_context_share, OWN_CONTEXT_STEPS) if own else config.clean_context_share
+        share = max(config.behind_clean_share, OWN_CONTEXT_STEPS) if own else config.behind_clean_share
         is_behind = float(torch.rand((), generator=generator)) < share
         levels = draw_levels(generator, len(labels), config, self.shift)
         counted, context = torch.ones_like(levels), None
