@@ -422,6 +422,19 @@ def test_a_run_that_cannot_be_read_says_what_to_do(run: RunFolder, content: obje
         RunFolder.open(run.root)
 
 
+def test_a_run_folder_that_may_not_be_looked_into_is_said_so(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = Path.stat
+
+    def refused(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:  # the administrator may look anywhere
+        if self.parent == run.root:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return stat(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(RunError, match="cannot be opened: Permission denied; name the folder of a run"):
+        RunFolder.open(run.root)
+
+
 def test_absent_runs_other_folders_and_damaged_configs(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist; `autoreel train` makes a run folder"):
         RunFolder.open(tmp_path / "absent")

@@ -170,11 +170,12 @@ class RunFolder:
         path = Path(path)
         try:
             is_there = path.exists()
+            is_run = (path / "run.json").is_file()
         except OSError as error:  # a name that no disk takes, a folder that may not be looked into
             raise RunError(f"{path} cannot be opened: {error.strerror}; name the folder of a run") from None
         if not is_there:
             raise RunError(f"{path} does not exist; `autoreel train` makes a run folder from footage")
-        if not (path / "run.json").is_file():
+        if not is_run:
             raise RunError(f"{path} is not a run folder (it has no run.json); `autoreel train` makes one from footage")
         manifest = _load_manifest(path)
         try:
