@@ -422,6 +422,22 @@ def test_a_run_that_cannot_be_read_says_what_to_do(run: RunFolder, content: obje
         RunFolder.open(run.root)
 
 
+def test_in_a_folder_that_may_be_written_and_not_read_all_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.open
+
+    def refused(path: Any, flags: int, mode: int = 0o777, **rest: Any) -> int:  # the administrator may read anywhere
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return before(path, flags, mode, **rest)
+
+    monkeypatch.setattr(os, "open", refused)
+    assert RunFolder.open(RunFolder.create(tmp_path / "run", PRESETS["tiny"]).root).config == PRESETS["tiny"]
+    atomic_write_text(tmp_path / "words.txt", "some")
+    assert (tmp_path / "words.txt").read_text() == "some"
+
+
 def test_a_run_folder_that_may_not_be_looked_into_is_said_so(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     stat = Path.stat
 

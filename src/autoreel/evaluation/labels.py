@@ -111,28 +111,44 @@ def learn_labels(encoder: Encoder, clips: Frames, labels: Labels, groups: Sequen
     per_clip = clips.shape[1] // WINDOW
     expected = np.repeat(labels, per_clip)
     names = {name: i for i, name in enumerate(sorted(set(groups)))}
-    fold = np.repeat([names[group] % FOLDS for group in groups], per_clip)
+    group = np.repeat([names[name] for name in groups], per_clip)
     whole = {what: describe(encoder, clips, what) for what in (Describer(True, False), Describer(False, True))}
     whole[Describer(True, True)] = np.concatenate(list(whole.values()), 1)
     plainest = sorted(whole, key=lambda what: whole[what].shape[1])
     tried = [
-        (_cross_validated(whole[what], expected, fold, len(counts), ridge), what, ridge)
+        (_cross_validated(whole[what], expected, group % FOLDS, len(counts), ridge), what, ridge)
         for what in plainest
         for ridge in sorted(RIDGES, reverse=True)
     ]
-    best = max(right for right, _, _ in tried)
-    error = np.sqrt(best * (1 - best) / len(expected))
-    right, what, ridge = next(found for found in tried if found[0] >= best - error)
-    return LabelJudge(what, fit_classifier(whole[what], expected, len(counts), ridge), right, len(counts))
+    best = max((right for right, _, _ in tried), key=np.nanmean)
+    least = np.nanmean(best) - grouped_error(best, group)
+    right, what, ridge = next(found for found in tried if np.nanmean(found[0]) >= least)
+    classifier = fit_classifier(whole[what], expected, len(counts), ridge)
+    return LabelJudge(what, classifier, float(np.nanmean(right)), len(counts))
 
 
-def _cross_validated(points: Array, expected: Labels, fold: NDArray[np.int64], num_labels: int, ridge: float) -> float:
-    right = tested = 0
+def grouped_error(right: Array, group: NDArray[np.int64]) -> float:
+    """The standard error of a share whose cases are alike within groups: windows of one person are not many persons.
+
+    Args:
+        right: (N,), 1 or 0; NaN for cases that do not count.
+        group: (N,), 0 and up.
+    """
+    counted = ~np.isnan(right)
+    excess = np.bincount(group[counted], right[counted] - right[counted].mean())
+    count = len(np.unique(group[counted]))
+    return float(np.sqrt(count / max(1, count - 1) * (excess @ excess)) / counted.sum())
+
+
+def _cross_validated(
+    points: Array, expected: Labels, fold: NDArray[np.int64], num_labels: int, ridge: float
+) -> Array:
+    """Which windows are told right by what was learned from the others, 1 or 0; NaN where those have one label. (N,)."""
+    right = np.full(len(expected), np.nan)
     for held in np.unique(fold):
         rest = fold != held
         if len(np.unique(expected[rest])) < 2:
             continue
         classifier = fit_classifier(points[rest], expected[rest], num_labels, ridge)
-        right += int((classify(classifier, points[~rest]) == expected[~rest]).sum())
-        tested += int((~rest).sum())
-    return right / max(1, tested)
+        right[~rest] = classify(classifier, points[~rest]) == expected[~rest]
+    return right if not np.isnan(right).all() else np.zeros(len(expected))  # of one group, nothing can be left out

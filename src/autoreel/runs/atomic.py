@@ -55,7 +55,7 @@ def atomic_path(final: Path, *, folder: bool = False) -> Iterator[Path]:
         sync(part)
         os.replace(part, final)
         try:
-            sync_one(final.parent)
+            _sync_names(final.parent)
         except OSError:
             if folder:  # what stands there keeps the same command from going on; a file would be replaced by it
                 with contextlib.suppress(OSError):
@@ -148,7 +148,7 @@ def make_folder(path: Path) -> None:
             raise
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
-    sync_one(path.parent)
+    _sync_names(path.parent)
 
 
 def sync(path: Path) -> None:
@@ -162,6 +162,18 @@ def sync(path: Path) -> None:
 def sync_one(path: Path) -> None:
     """Put a file, or the names in a folder, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_names(folder: Path) -> None:
+    """Put the names in a folder on the disk; where one may write and not read, that is left to the system."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     finally:
