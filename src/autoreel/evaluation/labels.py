@@ -143,7 +143,7 @@ def grouped_error(right: Array, group: NDArray[np.int64]) -> float:
 def _cross_validated(
     points: Array, expected: Labels, fold: NDArray[np.int64], num_labels: int, ridge: float
 ) -> Array:
-    """Which windows are told right by what was learned from the others, 1 or 0; NaN where those have one label. (N,)."""
+    """Which windows are told right by what the others taught, 1 or 0; NaN where those have one label. (N,)."""
     right = np.full(len(expected), np.nan)
     for held in np.unique(fold):
         rest = fold != held
