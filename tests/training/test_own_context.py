@@ -9,6 +9,7 @@ import torch
 from tests.training.test_prior_stage import BUDGET, CONFIG, CPU, store
 from torch import Tensor
 
+from autoreel.generation.timeline import NO_LABEL
 from autoreel.models.codec import Codec
 from autoreel.models.prior import Prior
 from autoreel.runs import RunFolder
@@ -28,11 +29,11 @@ def prior() -> Prior:
     return made
 
 
-def own(prior: Prior, latents: Tensor, *, guidance: float = 1.5, seed: int = 0) -> Tensor:
+def own(
+    prior: Prior, latents: Tensor, *, guidance: float = 1.5, above: float = 0.5, seed: int = 0, labels: Tensor = LABELS
+) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return own_context(
-        prior, latents, TIMES, LABELS, generator, guidance=guidance, guided_above=0.5
-    )  # fmt: skip
+    return own_context(prior, latents, TIMES, labels, generator, guidance=guidance, guided_above=above)
 
 
 def test_all_but_the_first_frame_of_all_changes(prior: Prior) -> None:
@@ -46,6 +47,16 @@ def test_it_is_a_function_of_the_generator_and_heeds_guidance(prior: Prior) -> N
     assert torch.equal(own(prior, latents), own(prior, latents))
     assert not torch.equal(own(prior, latents), own(prior, latents, seed=1))
     assert not torch.equal(own(prior, latents), own(prior, latents, guidance=4.0))
+
+
+def test_guidance_below_1_holds_at_every_level_and_0_asks_for_no_label(prior: Prior) -> None:
+    latents = torch.randn(2, 4, 3, 2, 2)
+    for guidance in (0.0, 0.5):
+        assert torch.equal(own(prior, latents, guidance=guidance), own(prior, latents, guidance=guidance, above=0.0))
+    assert not torch.equal(own(prior, latents, guidance=0.5), own(prior, latents, guidance=1.0, above=0.0))
+    assert not torch.equal(own(prior, latents), own(prior, latents, above=0.0)), "over 1 it holds above a level"
+    nobodys = torch.full_like(LABELS, NO_LABEL)
+    assert torch.equal(own(prior, latents, guidance=0.0), own(prior, latents, guidance=1.0, labels=nobodys))
 
 
 def test_a_network_that_knows_the_footage_changes_nothing() -> None:

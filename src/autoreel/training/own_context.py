@@ -39,8 +39,8 @@ def own_context(
         times: (B, T).
         labels: int64 (B,).
         generator: of the step, on the CPU.
-        guidance: of sampling.
-        guided_above: levels above which there is guidance.
+        guidance: of sampling (see `Sampling`): below 1 it holds at every level, and 0 asks for no label at all.
+        guided_above: levels above which a guidance over 1 holds.
 
     Returns:
         Latents of the same shape.
@@ -53,13 +53,16 @@ def own_context(
     def everywhere(values: Tensor) -> Tensor:
         return values.to(latents)[:, None, :, None, None]
 
+    nobodys = torch.full_like(labels, NO_LABEL)
+    labels = labels if guidance else nobodys
     x = (1 - everywhere(start)) * latents + everywhere(start) * noise
     for here, there in itertools.pairwise(1 - torch.arange(SOLVER_STEPS + 1) / SOLVER_STEPS):
         level = (start * here).expand(-1, frames)
         velocity = prior(x, level.to(latents), times, labels).float()
-        if guidance != 1 and bool((level > guided_above).any()):
-            free = prior(x, level.to(latents), times, torch.full_like(labels, NO_LABEL)).float()
-            velocity = torch.where(everywhere(level > guided_above) > 0, free + guidance * (velocity - free), velocity)
+        guided = level > (guided_above if guidance > 1 else 0)
+        if guidance not in (0, 1) and bool(guided.any()):
+            free = prior(x, level.to(latents), times, nobodys).float()
+            velocity = torch.where(everywhere(guided) > 0, free + guidance * (velocity - free), velocity)
         x = x + everywhere(start * (there - here)) * velocity
     later = (times > 0)[:, None, :, None, None]
     return torch.where(later, latents + everywhere(amount) * (x - latents), latents)
