@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from tests.evaluation.footage import make_store
 
 from autoreel.clip import Frames
 from autoreel.data.store import FootageStore, Shot
+from autoreel.errors import UnreadableError
 from autoreel.evaluation import learning
 from autoreel.evaluation.encoder import FEATURES, TRAITS, WINDOW, Encoder, look
 from autoreel.evaluation.learning import DAMAGES, damage, learn, open_encoder, pairs_of, softened, strangers, together
@@ -90,6 +94,25 @@ def test_the_same_seed_gives_the_same_encoder_which_is_kept(
     kept[0].write_bytes(whole[:-4] + bytes([whole[-4] ^ 1]) + whole[-3:])
     open_encoder(tmp_path / "kept", store, report=lines.append)
     assert len(lines) == 3 and kept[0].read_bytes() == whole
+
+
+def test_one_that_cannot_be_read_just_now_is_not_learned_again(
+    store: FootageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "learn", lambda store, seed: Encoder().eval())
+    open_encoder(tmp_path, store)
+    (kept,) = tmp_path.glob("encoder-*.safetensors")
+    whole, before = kept.read_bytes(), os.open
+
+    def refused(path: Any, flags: int, mode: int = 0o777, **rest: Any) -> int:
+        if os.fspath(path) == str(kept):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return before(path, flags, mode, **rest)
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(UnreadableError, match="Input/output error"):
+        open_encoder(tmp_path, store)
+    assert kept.read_bytes() == whole
 
 
 def test_partners_are_found_and_near_windows_are_no_strangers() -> None:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from autoreel.clip import to_model
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
-from autoreel.errors import RunError
+from autoreel.errors import RunError, UnreadableError
 from autoreel.evaluation.encoder import FEATURES, WINDOW, Encoder, at_side, look
 from autoreel.evaluation.samples import read, windows
 from autoreel.models.compute import autocast, choose_device, matrix_dtype
@@ -60,6 +60,7 @@ def open_encoder(
     Raises:
         FootageError: nothing to train on.
         OutputError: it cannot be written.
+        UnreadableError: the one that is there cannot be read now.
     """
     path = folder / f"encoder-{store.hash[:16]}-{seed}-{VERSION}.safetensors"
     encoder = Encoder()
@@ -67,6 +68,8 @@ def open_encoder(
         try:
             encoder.load_state_dict(read_kept(path, layout_of(encoder.state_dict())))
             return encoder.eval()
+        except UnreadableError:
+            raise  # learned again on another machine it could be another, and figures would not compare
         except RunError:
             pass  # damaged: it is made again, from the same footage and seed
     if report is not None:
