@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 from codec_quality import hardware, use_threads
 from numpy.typing import NDArray
+from parts import keep
 from patches import patched
 from PIL import Image
 from real_side import Real, familiar_share, held_out, judge_of
@@ -311,17 +312,14 @@ def main() -> None:
     store = FootageStore.open(store_path)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    result: dict[str, Any] = {
-        "date": day, "hardware": hardware(), "threads": threads, "commit": commit.stdout.strip(),
-        "footage": given.footage.resolve().name, "budget_each": given.budget, "start": "scratch",
+    about = {"date": day, "footage": given.footage.resolve().name, "start": "scratch"}
+    how = {
+        "commit": commit.stdout.strip(), "hardware": hardware(), "threads": threads, "budget_each": given.budget,
     }  # fmt: skip
-    target = given.results / f"{day}-generation-{result['footage']}.json"
-    if target.exists():  # other parts of this day
-        result = {**json.loads(target.read_text(encoding="utf-8")), **result}
+    target = given.results / f"{day}-generation-{about['footage']}.json"
 
-    def keep(part: str, found: dict[str, Any]) -> None:
-        result[part] = found
-        target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    def measured(part: str, found: dict[str, Any]) -> None:
+        print(json.dumps(keep(target, about, part, how, found), indent=1))
 
     budget = ("--budget", given.budget)
     if set(parts) - {"speed"}:
@@ -329,16 +327,15 @@ def main() -> None:
     if "quality" in parts:
         vae, searched = best_vae(store, given.out, parse_duration_s(given.budget))
         gan = trained(store_path, given.out / "gan.run", "--family", "gan", *budget)
-        keep("quality", {"vae_kl_weights": searched, **quality(store, ours, vae, gan, given.out, given.clips)})
+        measured("quality", {"vae_kl_weights": searched, **quality(store, ours, vae, gan, given.out, given.clips)})
     if "steps" in parts:
-        keep("steps", steps(store, ours, given.out))
+        measured("steps", steps(store, ours, given.out))
     if "speed" in parts:
-        keep("speed", speed(store, given.footage, given.out))
+        measured("speed", speed(store, given.footage, given.out))
     if "minutes" in parts:
-        keep("minutes", minutes(ours, store, given.length_s))
+        measured("minutes", minutes(ours, store, given.length_s))
     if "sheets" in parts:
         sheets(ours, store, given.out)
-    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """What the benchmarks hold generated clips against, and the peer that learns nothing."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
+from benchmarks.parts import keep
 from benchmarks.patches import patched
 from benchmarks.real_side import Real, familiar_share, held_out, judge_of, neighbours
 from tests.evaluation.footage import make_store
@@ -70,6 +73,17 @@ def test_real_clips_are_nearer_to_other_shots_of_one_person_than_a_large_thresho
     assert familiar_share(chosen, pictures, 0.0) == 0.0 and familiar_share(chosen, pictures, 255.0) == 1.0
     alone = [i for i, window in enumerate(chosen) if window.shot.label == "down"]
     assert familiar_share([chosen[i] for i in alone], pictures[alone], 255.0) is None
+
+
+def test_parts_of_a_day_say_what_each_was_measured_with(tmp_path: Path) -> None:
+    about, target = {"date": "2026-01-01"}, tmp_path / "results.json"
+    keep(target, about, "quality", {"commit": "a", "threads": 1}, {"clips": 3})
+    kept = keep(target, about, "speed", {"commit": "b", "threads": 2}, {"rate": 9})
+    assert kept == json.loads(target.read_text()) == {
+        "date": "2026-01-01",
+        "quality": {"measured_with": {"commit": "a", "threads": 1}, "clips": 3},
+        "speed": {"measured_with": {"commit": "b", "threads": 2}, "rate": 9},
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
