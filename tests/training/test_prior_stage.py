@@ -306,9 +306,18 @@ def test_it_learns(make_stage: Callable[[], PriorStage]) -> None:
     assert stage.validate()["loss"] < before
 
 
-def test_going_on_equals_no_interruption(make_stage: Callable[[], PriorStage]) -> None:
+def with_dropout(path: Path, codec: Codec, dropout: float) -> Callable[[], PriorStage]:
+    config = CONFIG.model_copy(update={"prior": CONFIG.prior.model_copy(update={"dropout": dropout})})
+    run = RunFolder.create(path / f"dropout-{dropout}", config)
+    return lambda: PriorStage.open(run, store(), codec, CPU, BUDGET)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_going_on_equals_no_interruption(tmp_path: Path, codec: Codec, dropout: float) -> None:
+    make_stage = with_dropout(tmp_path, codec, dropout)
     whole, first, second = make_stage(), make_stage(), make_stage()
     expected = [whole.step(step, 0.0)["loss"] for step in range(6)]
+    torch.rand(7)  # another process has drawn other numbers by then
     found = [first.step(step, 0.0)["loss"] for step in range(3)]
     for name, module in second.modules().items():
         module.load_state_dict(copy.deepcopy(first.modules()[name].state_dict()))
@@ -318,6 +327,22 @@ def test_going_on_equals_no_interruption(make_stage: Callable[[], PriorStage]) -
     assert found == expected
     for name, tensor in whole.export().tensors.items():
         assert torch.equal(tensor, second.export().tensors[name]), name
+
+
+def test_dropout_is_of_training_only(tmp_path: Path, codec: Codec) -> None:
+    stage, plain = (with_dropout(tmp_path, codec, dropout)() for dropout in (0.4, 0.0))
+    for step in range(3):
+        stage.step(step, 0.0)
+        plain.step(step, 0.0)
+    assert not torch.equal(stage.export().tensors["velocity.weight"], plain.export().tensors["velocity.weight"])
+    assert stage.prior.training and not stage.averaged.training
+    plain.averaged.load_state_dict(stage.export().tensors)
+    assert stage.validate() == stage.validate() == plain.validate()
+    latents, times = torch.randn(1, 4, 3, 2, 2), torch.arange(3.0)[None]
+    seen = (latents, torch.full((1, 3), 0.5), times, torch.zeros(1, dtype=torch.int64))
+    with torch.no_grad():
+        assert torch.equal(stage.averaged(*seen), plain.averaged(*seen))
+        assert not torch.equal(stage.prior(*seen), stage.prior(*seen))
 
 
 def test_looking_changes_nothing(make_stage: Callable[[], PriorStage], tmp_path: Path) -> None:
