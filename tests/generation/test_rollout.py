@@ -56,6 +56,17 @@ def test_what_is_seen_lies_as_near_together_as_in_training() -> None:
             assert (12 + gap in context) == (12 + gap - frame <= 6)
 
 
+def test_the_smallest_windows_see_a_frame_further_than_in_training() -> None:
+    for window, further in ((2, 1), (3, 1), (4, 0), (5, 0), (12, 0)):
+        spans = []
+        for gap in range(1, 16):
+            known = [True] * 12 + [False] * gap + [True] * 6
+            for frame in range(12, 12 + gap):
+                later = [i for i in (*context_of(frame, known, window), frame) if i]
+                spans.append(max(later) - min(later))
+        assert max(spans) == window - 2 + further
+
+
 def test_the_window_grows_and_falls_back() -> None:
     made = [False] * 100
     for window in range(3, 12):

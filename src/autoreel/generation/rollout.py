@@ -116,7 +116,8 @@ def context_of(frame: int, known: Sequence[bool], window: int, left_out: int = 0
 
     Returns:
         Known frames first (a known future among them), then made ones, each by time. Frame 0 aside, all of them and the
-        one to make lie as near to each other as in the windows that are learned from.
+        one to make lie as near to each other as in the windows that are learned from. In windows of 2 and 3 frames they
+        may lie one frame further apart: else those of 2 would never see the frame before, those of 3 never a known end.
     """
     span = window - 2  # from the first to the last of a window's frames, frame 0 aside
     reach = range(frame + 1, min(frame + max(2, span), len(known)))
