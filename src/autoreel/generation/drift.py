@@ -155,11 +155,11 @@ def drift_of(seconds: Floats, reference: Look | None) -> Drift:
     if reference is not None:
         level = {name: float(c.mean()) / max(1e-6, reference.mean[name]) for name, c in columns.items()}
         if len(seconds) >= LEAST_FOR_A_SLOPE_S:
-            slope, error, least = {}, {}, {}
+            slope, error, far = {}, {}, {}
             for name, c in columns.items():
                 unit = max(1e-6, LEAST_SPREAD * reference.mean[name], reference.spread[name])
-                slope[name], error[name], least[name] = (value / unit for value in slope_of(c))
-            least = least if len(seconds) >= LEAST_TO_CLAIM_S else None
+                slope[name], error[name], far[name] = (value / unit for value in slope_of(c))
+            least = far if len(seconds) >= LEAST_TO_CLAIM_S else None
     rounded = {name: [round(float(v), 3) for v in c] for name, c in columns.items()}
     return Drift(len(seconds), level, slope, error, least, rounded)
 

@@ -6,7 +6,7 @@ training. They are polynomials in the first G, so that a wide matrix needs to be
 
     G = X X^T     round by round  Q = a + b G + c G^2,  P <- Q P,  G <- Q G Q     P X
 
-For 256 x 2304 that is as much as 35 products of two matrices of 256 x 256, each of 2 * 256^3 operations, in place of 95.
+For 256 x 2304 that is as much as 35 products of two matrices of 256 x 256 in place of 95 (2 * 256^3 operations each).
 It needs float32: what rounding leaves of an eigenvalue that is zero, 1e-7 of the largest, grows twelvefold a round and
 stays small; of bfloat16's it would not.
 """
