@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from torch import nn
 from autoreel.errors import DivergedError, RunError, UnreadableError
 from autoreel.training import checkpoint
 from autoreel.training.checkpoint import Checkpoints, Place, capture, restore
+from autoreel.training.muon import Muon
 from autoreel.training.stage import Export, step_generator
 from autoreel.training.watch import Watch
 
@@ -102,6 +103,14 @@ def test_any_optimizer_goes_on_as_if_nothing_had_happened(name: str, tmp_path: P
         whole.step(step, 0.0)
         fresh.step(step, 0.0)
     assert_same(whole, fresh)
+
+
+def test_a_state_of_torchs_own_muon_goes_on_with_ours() -> None:
+    theirs = OneOptimizer(OPTIMIZERS["muon"])
+    ours = OneOptimizer(lambda p: Muon([cast(nn.Parameter, x) for x in p if x.ndim == 2], lr=0.1))
+    theirs.step(0, 0.0)
+    restore(ours, capture(theirs, copy=True))
+    assert ours.step(1, 0.0) == theirs.step(1, 0.0)
 
 
 def test_a_copy_in_memory_does_not_move_with_the_stage() -> None:
