@@ -126,7 +126,7 @@ def train(
         faults: as `Faulty` takes them.
 
     Returns:
-        loss: of the weights at the end (`loss_of`); rewinds; unsound: what is not finite in a checkpoint
+        loss: of what it leaves (`loss_of`); rewinds; unsound: what is not finite in a checkpoint
         or the result, and checkpoints of a state in trouble.
     """
     store, larger = footage
@@ -165,10 +165,12 @@ def train(
 
 
 def loss_of(stage: AnyStage) -> float:
-    """The mean loss of a stage's weights, on the same batches whatever its training met on the way.
+    """The mean loss of what a stage leaves, its averaged weights, on the same batches whatever its training met.
 
     The losses of the last steps would compare batches too: after a rewind the same step is another update.
     """
+    modules = stage.modules()
+    modules[stage.name].load_state_dict(modules["averaged"].state_dict())
     state, losses = capture(stage, copy=True), []
     for step in range(MEASURED_STEPS):
         losses.append(stage.step(step, 1.0)["loss"])  # taken before the update, which is taken back
