@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.fault_campaigns.report import Findings
+from benchmarks.fault_campaigns.report import Findings, wrong_with
 from benchmarks.fault_campaigns.spikes import SMALL
 
-from autoreel.errors import AutoreelError
 from autoreel.generation.run import Run
 from autoreel.models.codec import Codec
 from autoreel.models.prior import Prior
@@ -329,11 +328,8 @@ def verdict(case: Case, sound: Path, work: Path, marker: Path) -> str:
         rehash(run)
     try:
         opened = Run.open(run, device="cpu")
-    except AutoreelError as error:
-        said = str(error)
-        wrong = "" if "\n" not in said and len(said) < 1000 else f"is refused at length: {said[:200]!r}"
     except BaseException as error:
-        wrong = f"escapes as {type(error).__name__}: {str(error)[:200]}"
+        wrong = wrong_with(error)
     else:
         is_half = "prior" in case.name and opened._prior is None
         wrong = "" if is_half else "was loaded"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from autoreel.errors import AutoreelError
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -79,3 +81,11 @@ def _machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     return f"{os.cpu_count()} cores of {name}, Linux {platform.release()}"
+
+
+def wrong_with(error: BaseException) -> str:
+    """What is wrong with how something hostile was refused, or nothing: one line of ours is right."""
+    said = str(error)
+    if not isinstance(error, AutoreelError):
+        return f"escapes as {type(error).__name__}: {said[:200]}"
+    return "" if "\n" not in said and len(said) < 1000 else f"is refused at length: {said[:200]!r}"

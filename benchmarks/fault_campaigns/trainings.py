@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fault_campaigns.models import Case, Damage, parts, put
-from benchmarks.fault_campaigns.report import Findings
+from benchmarks.fault_campaigns.report import Findings, wrong_with
 from benchmarks.fault_campaigns.spikes import SMALL
 
 from autoreel.data.prepare import prepare
 from autoreel.data.sample import render_sample_footage
 from autoreel.data.store import FootageStore
-from autoreel.errors import AutoreelError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.train import begin, train
@@ -156,11 +155,8 @@ def training_verdict(case: Case, sound: Path, store: FootageStore, work: Path, v
     try:
         budget = Budget(steps=STEPS + 1)
         train(RunFolder.open(run), store, budget=budget, stage="codec", device="cpu", report=_unseen)
-    except AutoreelError as error:
-        said = str(error)
-        wrong = "" if "\n" not in said and len(said) < 1000 else f"is refused at length: {said[:200]!r}"
     except BaseException as error:
-        wrong = f"escapes as {type(error).__name__}: {str(error)[:200]}"
+        wrong = wrong_with(error)
     else:
         wrong = "" if HARMLESS in case.name else "was trained on"
     finally:
