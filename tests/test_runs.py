@@ -404,8 +404,8 @@ def test_a_run_is_made_in_a_new_or_an_empty_folder(run: RunFolder, tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"format": 99}, "is of format 99, this autoreel reads up to 3; update autoreel"),
-        ({"format": 0}, "is of the old format 0, this autoreel reads 3; train it again, in a new run folder"),
+        ({"format": 99}, "is of format 99, this autoreel reads up to 4; update autoreel"),
+        ({"format": 0}, "is of the old format 0, this autoreel reads 4; train it again, in a new run folder"),
         ({"format": "1"}, "does not say its format"),
         ({}, "does not say its format"),
         ({"format": 1, "labels": 7}, "'labels' is 7"),
@@ -485,7 +485,7 @@ def test_runs_of_format_1_are_read_unless_their_codec_is_of_the_old_kind(run: Ru
     write_weights(path, {tensor: torch.zeros(6, 4, 3, 3)}, {})
     assert RunFolder.open(run.root).manifest.format == run_folder.FORMAT
     write_weights(path, {tensor: torch.zeros(6, 4)}, {})
-    with pytest.raises(RunError, match="is of the old format 1, this autoreel reads 3; train it again, in a new run"):
+    with pytest.raises(RunError, match="is of the old format 1, this autoreel reads 4; train it again, in a new run"):
         RunFolder.open(run.root)
     path.write_bytes(b"torn")
     assert RunFolder.open(run.root).manifest.format == run_folder.FORMAT  # who loads it says what is wrong
@@ -504,6 +504,20 @@ def test_a_share_of_windows_is_not_taken_for_one_of_steps(run: RunFolder) -> Non
         old.update()  # run.json is of today's format now, config.toml as it was
     with pytest.raises(ConfigError, match=r"'prior\.clean_context_share' was .* windows; write 'behind_clean_share'"):
         load_config(run.root / "config.toml")  # a person's own says what to write
+
+
+def test_a_config_of_before_format_4_says_nothing_of_mirrored_windows(run: RunFolder) -> None:
+    text = (run.root / "config.toml").read_text()
+    assert "mirror_share = 0.5" in text and run.config.prior.mirror_share == 0.5
+    (run.root / "config.toml").write_text(text.replace("mirror_share = 0.5\n", ""))
+    assert RunFolder.open(run.root).config.prior.mirror_share == 0.5  # a person's own, written today
+    content = json.loads((run.root / "run.json").read_text())
+    old = {key: value for key, value in content.items() if key != "config_format"}
+    (run.root / "run.json").write_text(json.dumps({**old, "format": 3}))
+    for _ in range(2):
+        opened = RunFolder.open(run.root)
+        assert opened.config.prior.mirror_share == 0.0
+        opened.update()  # run.json is of today's format now, config.toml as it was
 
 
 def test_weights_are_held_to_their_hash(run: RunFolder) -> None:

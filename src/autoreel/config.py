@@ -130,6 +130,7 @@ class PriorConfig(Strict):
     patch: Literal[1, 2, 4] = 2
     window: Annotated[int, Field(ge=2, le=128)] = 9  # latent frames the network sees at once
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
+    mirror_share: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of what it learns from: mirrored, and told so
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of what each block adds
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     behind_clean_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
@@ -166,7 +167,7 @@ class TrainingConfig(Strict):
     upscale_rate: Annotated[float, Field(gt=0)] = 6e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     augment: bool = True  # clips closer, shifted, backwards, in other colours, for the codec
-    mirror: bool = True  # mirrored clips for the codec; the prior sees footage as it is
+    mirror: bool = True  # mirrored clips for the codec; of the prior see prior.mirror_share
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
     preview_every_s: Annotated[float, Field(gt=0)] = 60.0
     threads: Annotated[int, Field(ge=0)] = 0  # 0: measured
@@ -373,13 +374,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def load_config(path: Path, parts: Mapping[str, Any] | None = None, *, left_out: Iterable[str] = ()) -> Config:
+def load_config(
+    path: Path, parts: Mapping[str, Any] | None = None, *, left_out: Iterable[str] = (),
+    absent: Mapping[str, Any] | None = None,
+) -> Config:  # fmt: skip
     """Read a config file; what it leaves out comes from its family and from the preset it names.
 
     Args:
         path: the file.
         parts: values that go before those of the file.
         left_out: fields, as TABLE.FIELD, that count as not there.
+        absent: values of fields that the file does not have, in place of the preset's.
 
     Raises:
         ConfigError: with every problem.
@@ -391,7 +396,7 @@ def load_config(path: Path, parts: Mapping[str, Any] | None = None, *, left_out:
     preset = given.get("preset", "tiny")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError([f"unknown preset {preset!r}{nearest(str(preset), dict(PRESETS))}"], str(path))
-    return with_parts(PRESETS[preset], _merge(given, parts or {}), str(path))
+    return with_parts(PRESETS[preset], _merge(_merge(absent or {}, given), parts or {}), str(path))
 
 
 def read_changes(texts: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -76,6 +76,15 @@ def test_level_time_and_label_matter(prior: Prior) -> None:
         assert (plain != other).any()
 
 
+def test_what_is_mirrored_is_told_by_sequence(prior: Prior) -> None:
+    given = window()
+    plain, told = prior(*given), prior(*given, mirrored=torch.tensor([False, True]))
+    torch.testing.assert_close(told[0], plain[0])
+    assert not torch.allclose(told[1], plain[1])
+    never = Prior(SMALL.model_copy(update={"mirror_share": 0.0}), 3, (4, 6), 2)
+    assert "mirrored" in prior.state_dict() and "mirrored" not in never.state_dict()
+
+
 def test_clips_of_a_batch_do_not_see_each_other(prior: Prior) -> None:
     latents, level, time, label = window()
     alone = prior(latents[:1], level[:1], time[:1], label[:1])
@@ -100,7 +109,7 @@ def test_fed_in_parts_equals_whole(prior: Prior, parts: tuple[int, ...]) -> None
 
 
 def test_every_parameter_receives_gradient(prior: Prior) -> None:
-    prior(*window()).square().mean().backward()
+    prior(*window(), mirrored=torch.tensor([True, False])).square().mean().backward()
     without = [name for name, p in prior.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == ["label.weight"] or not without
     assert prior.label.weight.grad is not None and prior.label.weight.grad[[0, 2]].abs().sum() > 0

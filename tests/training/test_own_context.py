@@ -63,7 +63,7 @@ def test_a_network_that_knows_the_footage_changes_nothing() -> None:
     class Knowing(torch.nn.Module):
         """Of footage that is zero everywhere the velocity is what it sees over the level."""
 
-        def forward(self, x: Tensor, level: Tensor, times: Tensor, labels: Tensor) -> Tensor:
+        def forward(self, x: Tensor, level: Tensor, times: Tensor, labels: Tensor, mirrored: None) -> Tensor:
             return x / level[:, None, :, None, None]
 
     latents = torch.zeros(2, 4, 3, 2, 2)

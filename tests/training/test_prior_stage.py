@@ -297,6 +297,24 @@ def test_reorder_moves_values_and_times_together() -> None:
 # --- the stage
 
 
+def test_mirrored_windows_are_told(tmp_path: Path, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    errors = PriorStage._errors
+
+    def spy(stage: PriorStage, prior: Any, latents: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append((latents, rest[-1]))
+        return errors(stage, prior, latents, *rest)
+
+    monkeypatch.setattr(PriorStage, "_errors", spy)
+    for share in (0.0, 0.5):
+        prior = CONFIG.prior.model_copy(update={"mirror_share": share})
+        run = RunFolder.create(tmp_path / str(share), CONFIG.model_copy(update={"prior": prior}))
+        PriorStage.open(run, store(), codec, CPU, BUDGET).step(0, 0.0)
+    (plain, nothing), (found, mirrored) = seen
+    assert not nothing.any() and mirrored.any() and not mirrored.all()
+    assert torch.equal(found, torch.where(mirrored[:, None, None, None, None], plain.flip(-1), plain))
+
+
 def test_it_learns(make_stage: Callable[[], PriorStage]) -> None:
     stage = make_stage()
     assert isinstance(stage, Stage)

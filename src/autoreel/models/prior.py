@@ -77,6 +77,7 @@ class Prior(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(self.num_tokens, w))
         self.level = nn.Sequential(nn.Linear(LEVEL_FEATURES, w), nn.SiLU(), nn.Linear(w, w))
         self.label = nn.Embedding(num_labels + 1, w)  # the last is "no label"
+        self.mirrored = nn.Parameter(torch.zeros(w)) if config.mirror_share else None
         self.alone = nn.Parameter(torch.zeros(w))  # the frame at time 0 holds one picture, later ones a group of them
         self.modulation = nn.Linear(w, 6 * w)
         self.blocks = nn.ModuleList(Block(w, config.heads, config.dropout) for _ in range(config.depth))
@@ -100,6 +101,7 @@ class Prior(nn.Module):
         cache: PriorCache | None = None,
         keep: bool = False,
         bias: Tensor | None = None,
+        mirrored: Tensor | None = None,
     ) -> Tensor:
         """Velocity n - x of every frame.
 
@@ -111,6 +113,8 @@ class Prior(nn.Module):
             cache: the frames that come before these in the sequence; None when there are none.
             keep: also remember these frames in the cache.
             bias: which token sees which (`clean_context_bias`); None is each frame's own and those before it.
+            mirrored: bool (B,), which sequences are mirrored left to right; None is none of them. What is told apart
+                does not leak into what is made (non-leaky augmentation, Karras et al. 2022).
 
         Returns:
             (B, C, T, h, w).
@@ -118,6 +122,8 @@ class Prior(nn.Module):
         batch, _, frames, _, _ = latents.shape
         none = torch.full_like(label, self.num_labels)
         condition = self.level(_level_features(level)) + self.label(torch.where(label < 0, none, label))[:, None]
+        if mirrored is not None and self.mirrored is not None:
+            condition = condition + mirrored[:, None, None] * self.mirrored
         condition = condition + (time == 0)[..., None] * self.alone  # (B, T, width)
         x = self.embed(self._cut(latents)) + self.place + condition[:, :, None]  # (B, T, N, width)
         condition = F.silu(condition)

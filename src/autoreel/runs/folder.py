@@ -34,14 +34,16 @@ from autoreel.runs.weights import Layout, read_shape, read_weights, write_weight
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 3
+FORMAT = 4
 MAX_MANIFEST_BYTES = 4 << 20
 OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda content: content,  # 2 has the codec's linear path look at its neighbours; see `_check_painting`
     2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
+    3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
 }
+ABSENT = {"prior": {"mirror_share": 0.0}}  # what a config.toml of before format 4 means by saying nothing
 
 
 _Pixels = Annotated[int, Field(ge=16, le=1024)]  # as in the config
@@ -76,6 +78,7 @@ class Manifest(Strict):
 
     Attributes:
         format: version of the run folder's layout.
+        config_format: the one whose defaults config.toml was written with.
         created: UTC time, ISO 8601.
         versions: of autoreel, python and torch, when it was created; bit-exact resuming is promised for the same ones.
         machine: cores and the processor, for the same reason.
@@ -89,6 +92,7 @@ class Manifest(Strict):
     """
 
     format: int = FORMAT
+    config_format: int = FORMAT
     created: str
     versions: dict[str, str] = Field(default={})
     machine: str = ""
@@ -179,7 +183,9 @@ class RunFolder:
             raise RunError(f"{path} is not a run folder (it has no run.json); `autoreel train` makes one from footage")
         manifest = _load_manifest(path)
         try:
-            config = load_config(path / "config.toml", left_out=FORMER)
+            config = load_config(
+                path / "config.toml", left_out=FORMER, absent=ABSENT if manifest.config_format < 4 else None
+            )
         except ConfigError as error:
             raise _damaged(path, error) from error
         return cls(path, config, manifest)

@@ -29,7 +29,7 @@ MAX_ERROR_SCALE = 1.5  # faults are shown up to this many times as large: in a r
 @torch.no_grad()
 def own_context(
     prior: Prior, latents: Tensor, times: Tensor, labels: Tensor, generator: torch.Generator,
-    *, guidance: float, guided_above: float,
+    *, guidance: float, guided_above: float, mirrored: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Windows painted by the network itself, for later frames to be seen behind.
 
@@ -41,6 +41,7 @@ def own_context(
         generator: of the step, on the CPU.
         guidance: of sampling (see `Sampling`): below 1 it holds at every level, and 0 asks for no label at all.
         guided_above: levels above which a guidance over 1 holds.
+        mirrored: bool (B,), as the network is told it.
 
     Returns:
         Latents of the same shape.
@@ -58,10 +59,10 @@ def own_context(
     x = (1 - everywhere(start)) * latents + everywhere(start) * noise
     for here, there in itertools.pairwise(1 - torch.arange(SOLVER_STEPS + 1) / SOLVER_STEPS):
         level = (start * here).expand(-1, frames)
-        velocity = prior(x, level.to(latents), times, labels).float()
+        velocity = prior(x, level.to(latents), times, labels, mirrored=mirrored).float()
         guided = level > (guided_above if guidance > 1 else 0)
         if guidance not in (0, 1) and bool(guided.any()):
-            free = prior(x, level.to(latents), times, nobodys).float()
+            free = prior(x, level.to(latents), times, nobodys, mirrored=mirrored).float()
             velocity = torch.where(everywhere(guided) > 0, free + guidance * (velocity - free), velocity)
         x = x + everywhere(start * (there - here)) * velocity
     later = (times > 0)[:, None, :, None, None]
