@@ -98,7 +98,7 @@ class ObjectiveConfig(Strict):
     reconstruction: Literal["l1", "l2", "charbonnier"] = "charbonnier"
     difference_weight: Annotated[float, Field(ge=0)] = 0.5
     wavelet_weight: Annotated[float, Field(ge=0)] = 0.0
-    contrast_weight: Annotated[float, Field(ge=0)] = 0.5  # of the term that wants edges as strong as the original's
+    contrast_weight: Annotated[float, Field(ge=0)] = 2.0  # of the term that wants edges as strong as the original's
     lpips_weight: Annotated[float, Field(ge=0)] = 0.0
     lpips_network: Literal["vgg", "alex"] = "vgg"
     lpips_weights: Path | None = None  # a safetensors file of one's own: none is shipped or downloaded
