@@ -4,7 +4,7 @@
 
 FOOTAGE holds one folder for each subject. Each part is written to benchmarks/results as it is done, dated: JSON, and a
 Markdown table of all parts. Run it on an otherwise idle machine: budgets are wall time. A part that is there already
-under today's date is not run again.
+under today's date is not run again, and of one that was stopped the rows of `starter` and `ablation` that are there.
 """
 
 from __future__ import annotations
@@ -53,6 +53,11 @@ class Bench:
         self.footage, self.work, self.widths = given.footage, given.work, given.widths
         self.budget_s, self.limit_s = parse_duration_s(given.budget), given.limit
         self.search_s = parse_duration_s(given.search)
+        self.rows: list[dict[str, Any]] = []  # of the part that runs, as far as it came before
+
+    def has(self, **what: Any) -> bool:
+        """Whether a row of this part with these values is there."""
+        return any(all(row.get(key) == value for key, value in what.items()) for row in self.rows)
 
     def store(self, name: str, folders: tuple[str, ...], side: int) -> FootageStore:
         """Footage at a size, prepared once."""
@@ -131,6 +136,8 @@ def starter(bench: Bench) -> Iterator[dict[str, Any]]:
         for footage in HELD_BACK:
             store = bench.store(footage, (footage,), side)
             for kind, start in (("scratch", None), ("starter", weights)):
+                if bench.has(footage=footage, side=side, start=kind):
+                    continue
                 result = train_ours(config, store, bench.budget_s, start)
                 times = (share * bench.budget_s for share in (0.0, *MARKS))
                 marks = {f"{at:.0f} s": next(psnr for s, psnr in result.curve if s >= at) for at in times}
@@ -142,7 +149,7 @@ def ablation(bench: Bench) -> Iterator[dict[str, Any]]:
     store = bench.store("actions_lab", ("actions_lab",), 64)
     for what, (_, change) in ROWS.items():
         config = with_parts(PRESETS["tiny"], change, what)
-        if config.codec.family != "gan":  # it rebuilds nothing
+        if config.codec.family != "gan" and not bench.has(change=what):  # a gan rebuilds nothing
             yield {"change": what, **asdict(train_ours(config, store, bench.budget_s))}
 
 
@@ -150,6 +157,9 @@ RUNS: dict[str, Callable[[Bench], Iterator[dict[str, Any]]]] = {
     "efficiency": efficiency, "speed": speed, "quality-64": quality_64, "quality-128": quality_128, "starter": starter,
     "ablation": ablation,
 }  # fmt: skip
+
+
+ROW_BY_ROW = ("starter", "ablation")  # parts that go on behind the rows that are there
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -190,7 +200,7 @@ def main() -> None:
     for name in given.only.split(","):
         if name in parts and name != unfinished:
             continue
-        parts[name] = []
+        parts[name] = bench.rows = parts[name] if name in parts and name in ROW_BY_ROW else []
         for row in RUNS[name](bench):
             parts[name].append(row)
             print(name, json.dumps(row), flush=True)
