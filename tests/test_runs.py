@@ -508,15 +508,16 @@ def test_a_share_of_windows_is_not_taken_for_one_of_steps(run: RunFolder) -> Non
 
 def test_a_config_of_before_format_4_says_nothing_of_mirrored_windows(run: RunFolder) -> None:
     text = (run.root / "config.toml").read_text()
-    assert "mirror_share = 0.5" in text and run.config.prior.mirror_share == 0.5
-    (run.root / "config.toml").write_text(text.replace("mirror_share = 0.5\n", ""))
-    assert RunFolder.open(run.root).config.prior.mirror_share == 0.5  # a person's own, written today
+    former, _, rest = text.partition("[prior]")
+    assert run.config.prior.mirror and "\nmirror = true\n" in rest
+    (run.root / "config.toml").write_text(former + "[prior]" + rest.replace("mirror = true\n", "", 1))
+    assert RunFolder.open(run.root).config.prior.mirror  # a person's own, written today
     content = json.loads((run.root / "run.json").read_text())
     old = {key: value for key, value in content.items() if key != "config_format"}
     (run.root / "run.json").write_text(json.dumps({**old, "format": 3}))
     for _ in range(2):
         opened = RunFolder.open(run.root)
-        assert opened.config.prior.mirror_share == 0.0
+        assert not opened.config.prior.mirror
         opened.update()  # run.json is of today's format now, config.toml as it was
 
 

@@ -130,7 +130,7 @@ class PriorConfig(Strict):
     patch: Literal[1, 2, 4] = 2
     window: Annotated[int, Field(ge=2, le=128)] = 9  # latent frames the network sees at once
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    mirror_share: Annotated[float, Field(ge=0, lt=1)] = 0.5  # of what it learns from: mirrored, and told so
+    mirror: bool = True  # it also learns from mirrored footage where there is little, and is told that it is
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of what each block adds
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     behind_clean_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
@@ -167,7 +167,7 @@ class TrainingConfig(Strict):
     upscale_rate: Annotated[float, Field(gt=0)] = 6e-3
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     augment: bool = True  # clips closer, shifted, backwards, in other colours, for the codec
-    mirror: bool = True  # mirrored clips for the codec; of the prior see prior.mirror_share
+    mirror: bool = True  # mirrored clips for the codec; the prior's are prior.mirror
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
     preview_every_s: Annotated[float, Field(gt=0)] = 60.0
     threads: Annotated[int, Field(ge=0)] = 0  # 0: measured

@@ -81,7 +81,7 @@ def test_what_is_mirrored_is_told_by_sequence(prior: Prior) -> None:
     plain, told = prior(*given), prior(*given, mirrored=torch.tensor([False, True]))
     torch.testing.assert_close(told[0], plain[0])
     assert not torch.allclose(told[1], plain[1])
-    never = Prior(SMALL.model_copy(update={"mirror_share": 0.0}), 3, (4, 6), 2)
+    never = Prior(SMALL.model_copy(update={"mirror": False}), 3, (4, 6), 2)
     assert "mirrored" in prior.state_dict() and "mirrored" not in never.state_dict()
 
 

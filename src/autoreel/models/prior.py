@@ -77,13 +77,16 @@ class Prior(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(self.num_tokens, w))
         self.level = nn.Sequential(nn.Linear(LEVEL_FEATURES, w), nn.SiLU(), nn.Linear(w, w))
         self.label = nn.Embedding(num_labels + 1, w)  # the last is "no label"
-        self.mirrored = nn.Parameter(torch.zeros(w)) if config.mirror_share else None
+        self.mirrored = nn.Parameter(torch.empty(w)) if config.mirror else None
         self.alone = nn.Parameter(torch.zeros(w))  # the frame at time 0 holds one picture, later ones a group of them
         self.modulation = nn.Linear(w, 6 * w)
         self.blocks = nn.ModuleList(Block(w, config.heads, config.dropout) for _ in range(config.depth))
         self.last_modulation = nn.Linear(w, 2 * w)
         self.velocity = nn.Linear(w, token_values)
-        nn.init.normal_(self.label.weight, std=0.5)  # as large as the level's part: labels are heeded from the start
+        # As large as the level's part: labels are heeded from the start, and so is whether a window is mirrored.
+        nn.init.normal_(self.label.weight, std=0.5)
+        if self.mirrored is not None:
+            nn.init.normal_(self.mirrored, std=0.5)
         for layer in (self.modulation, self.last_modulation, self.velocity):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -43,7 +43,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
     3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
 }
-ABSENT = {"prior": {"mirror_share": 0.0}}  # what a config.toml of before format 4 means by saying nothing
+ABSENT = {"prior": {"mirror": False}}  # what a config.toml of before format 4 means by saying nothing
 
 
 _Pixels = Annotated[int, Field(ge=16, le=1024)]  # as in the config

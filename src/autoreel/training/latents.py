@@ -3,6 +3,7 @@
 shot     |----------------------------------------|
 streams  [1|4|4|4|4|4|4|4|4]  each encoded afresh: its first frame stands alone, as in every clip that is made
              [1|4|4|4|4|4|4|4|4]  starts at many phases, so that more windows exist
+         where footage is little, each stream has a twin: the same pictures mirrored left to right, and told so
 window   frame 0 of a stream and `window - 1` neighbours of any place in it
 
 How much is encoded follows the budget: a share of it, at the speed that the first streams are encoded with. The speed
@@ -14,9 +15,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -51,11 +52,29 @@ class Stream:
         shot: place in the list of shots.
         start: first frame.
         num_frames: 1 + a multiple of the temporal stride; more than the shot has are taken there and back.
+        mirrored: whether its pictures are, left to right.
     """
 
     shot: int
     start: int
     num_frames: int
+    mirrored: bool = False
+
+
+class Windows(NamedTuple):
+    """Windows to learn from.
+
+    Args:
+        latents: float32 (B, C, T, h, w).
+        times: float32 (B, T).
+        labels: int64 (B,), -1 is none.
+        mirrored: bool (B,).
+    """
+
+    latents: Tensor
+    times: Tensor
+    labels: Tensor
+    mirrored: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,14 +86,27 @@ class LatentWindows:
         starts: int64 (S,), where each stream begins.
         lengths: int64 (S,), latent frames of each.
         labels: int64 (S,), -1 is none.
+        mirrored: how many streams are mirrored: the last ones, each the twin of one before, in the same order.
     """
 
     latents: Tensor
     starts: Tensor
     lengths: Tensor
     labels: Tensor
+    mirrored: int = 0
 
-    def draw(self, generator: torch.Generator, batch: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def as_shot(self) -> LatentWindows:
+        """The streams that are not mirrored."""
+        count = len(self.starts) - self.mirrored
+        latents = self.latents[: int(self.starts[count])] if self.mirrored else self.latents
+        return LatentWindows(latents, self.starts[:count], self.lengths[:count], self.labels[:count])
+
+    def labelled(self, labels: Tensor) -> LatentWindows:
+        """The same with other labels, int64, of the streams that are not mirrored; twins have the same."""
+        return replace(self, labels=torch.cat([labels, labels[: self.mirrored]]))
+
+    def draw(self, generator: torch.Generator, batch: int, window: int) -> Windows:
         """Random windows: a label is drawn first, as `ClipLoader` does, then one of its streams.
 
         Args:
@@ -83,8 +115,8 @@ class LatentWindows:
             window: latent frames in each; no stream is shorter.
 
         Returns:
-            latents (B, C, T, h, w), times float32 (B, T) and labels (B,). Half of the windows are the beginning of a
-            stream, the others its first frame and neighbours further on, whose distance is told as in a rollout.
+            Half of them are the beginning of a stream, the others its first frame and neighbours further on, whose
+            distance is told as in a rollout.
         """
         place = torch.searchsorted(self._cumulative, torch.rand(batch, generator=generator, dtype=torch.float64))
         stream = place.clamp(max=len(self.starts) - 1)  # the last sum may lie a rounding below 1
@@ -93,7 +125,7 @@ class LatentWindows:
         gap = torch.floor((2 * further - 1).clamp(min=0) * room).long()
         return self._gather(stream, gap, window)
 
-    def spread(self, batch: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    def spread(self, batch: int, window: int) -> Windows:
         """The same windows at every call: beginnings of streams, evenly spread over all (see `draw`)."""
         stream = torch.linspace(0, len(self.starts) - 1, min(batch, len(self.starts))).long()
         return self._gather(stream, torch.zeros_like(stream), window)
@@ -105,17 +137,18 @@ class LatentWindows:
         chances = counts[number].double() ** (RARE_POWER - 1)
         return torch.cumsum(chances / chances.sum(), 0)
 
-    def _gather(self, stream: Tensor, gap: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _gather(self, stream: Tensor, gap: Tensor, window: int) -> Windows:
         place = torch.arange(window)
         inside = torch.where(place > 0, place + gap[:, None], 0)
         latents = self.latents[self.starts[stream][:, None] + inside].transpose(1, 2)
         times = torch.where(place > 0, place + gap.clamp(max=FAR)[:, None], 0).float()
-        return latents, times, self.labels[stream]
+        return Windows(latents, times, self.labels[stream], stream >= len(self.starts) - self.mirrored)
 
 
 def plan_streams(
-    lengths: Sequence[int], window: int, temporal_stride: int, max_frames: int, labels: Sequence[int] | None = None
-) -> list[Stream]:
+    lengths: Sequence[int], window: int, temporal_stride: int, max_frames: int, labels: Sequence[int] | None = None,
+    mirror: bool = False,
+) -> list[Stream]:  # fmt: skip
     """Choose what to encode.
 
     Args:
@@ -124,6 +157,7 @@ def plan_streams(
         temporal_stride: frames in a latent frame.
         max_frames: about how many frames may be encoded in all.
         labels: of each shot; None when all have the same.
+        mirror: also each stream mirrored, while that fits with streams that overlap; the mirrored ones are the last.
 
     Returns:
         Streams of one to two windows, at least one of every shot while that fits; where it does not, evenly thinned
@@ -142,11 +176,19 @@ def plan_streams(
                 found.append(Stream(shot, start, max(least, 1 + (room - 1) // temporal_stride * temporal_stride)))
         return found
 
-    spacing = 3
-    plan = streams(spacing)
-    while sum(s.num_frames for s in plan) > max_frames and spacing < longest:
-        spacing = min(spacing * 3 // 2 | 1, longest)
+    def closest(max_frames: float, widest: int) -> list[Stream]:
+        spacing = 3
         plan = streams(spacing)
+        while sum(s.num_frames for s in plan) > max_frames and spacing < widest:
+            spacing = min(spacing * 3 // 2 | 1, widest)
+            plan = streams(spacing)
+        return plan
+
+    if mirror:
+        plan = closest(max_frames / 2, shortest // 2)
+        if 2 * sum(s.num_frames for s in plan) <= max_frames:
+            return [*plan, *(replace(stream, mirrored=True) for stream in plan)]
+    plan = closest(max_frames, longest)
     allowed = max(1, max_frames // longest)
     if sum(s.num_frames for s in plan) <= max_frames or len(plan) <= allowed:
         return plan
@@ -218,13 +260,16 @@ def cached_latents(
         max_frames = frames_to_encode(len(shots), height * width, frame_bytes, longest, affordable)
         if split != "train":
             max_frames = max(1, int(HELD_OUT_SHARE * max_frames))
-        return plan_streams([shot.num_frames for shot in shots], window, codec.temporal_stride, max_frames, labels)
+        mirror = run.config.prior.mirror and split == "train"
+        frames = [shot.num_frames for shot in shots]
+        return plan_streams(frames, window, codec.temporal_stride, max_frames, labels, mirror)
 
     def windows(plan: Sequence[Stream], latents: Tensor) -> LatentWindows:
         lengths = _latent_lengths(plan, codec)
         return LatentWindows(
-            latents, torch.cumsum(lengths, 0) - lengths, lengths, torch.tensor([labels[s.shot] for s in plan])
-        )
+            latents, torch.cumsum(lengths, 0) - lengths, lengths, torch.tensor([labels[s.shot] for s in plan]),
+            sum(s.mirrored for s in plan),
+        )  # fmt: skip
 
     start = f"latents-{split}-{_made_of(codec, store.hash)}"
     frames_per_s = 0  # not known
@@ -281,21 +326,23 @@ def _encode(
     by_length: dict[int, list[int]] = {}
     for index, stream in enumerate(plan):
         by_length.setdefault(stream.num_frames, []).append(index)
-    for count, indices in by_length.items():
+    for indices in by_length.values():
         for first in range(0, len(indices), STREAMS_AT_ONCE):
             some = indices[first : first + STREAMS_AT_ONCE]
-            frames = np.stack([_frames(store, shots[plan[i].shot], plan[i].start, count) for i in some])
+            frames = np.stack([_frames(store, shots, plan[i]) for i in some])
             with torch.no_grad(), autocast(device, matrix_dtype(device)):
                 encoded = codec.normalise(codec.encode(to_model(frames, device)).mode().float())
             for i, latent in zip(some, encoded.transpose(1, 2).cpu(), strict=True):
                 latents[starts[i] : starts[i] + len(latent)] = latent
 
 
-def _frames(store: FootageStore, shot: Shot, start: int, count: int) -> Frames:
+def _frames(store: FootageStore, shots: Sequence[Shot], stream: Stream) -> Frames:
+    shot, start, count = shots[stream.shot], stream.start, stream.num_frames
     if start + count <= shot.num_frames:
-        return store.frames(shot, start, count)
-    frames: Frames = store.frames(shot)[there_and_back(shot.num_frames, count, start)]
-    return frames
+        frames = store.frames(shot, start, count)
+    else:
+        frames = store.frames(shot)[there_and_back(shot.num_frames, count, start)]
+    return frames[:, :, ::-1] if stream.mirrored else frames
 
 
 def _digest(plan: Sequence[Stream]) -> str:

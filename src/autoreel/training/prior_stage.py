@@ -11,8 +11,8 @@ The first is what sampling meets, for every frame of a window in one pass. Every
 Forcing, Chen et al. 2024); equal levels because else the network copies a near-clean neighbour on still footage. In a
 share of the windows the end is moved forward in the sequence: a known future, which is only seen.
 
-Footage is little: a share of the windows is mirrored, as latents, and the network is told so, so that nothing mirrored
-is made (the error of the next frame on a person never seen: 0.28, where without it 0.43 was the best).
+Where footage is little, half of the windows are mirrored (training/latents.py), and the network is told which, so that
+nothing mirrored is made.
 
 In the last `own_context_share` of the training at least half of the steps are of the first kind, and the copies are
 what the network makes of footage (training/own_context.py).
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -136,14 +135,14 @@ class PriorStage:
         if not names:
             styles = styles_of(run, train, codec)
             if styles is not None:
-                names, train = styles.names, replace(train, labels=styles.of(train))
-                validation = validation and replace(validation, labels=styles.of(validation))
+                names, train = styles.names, train.labelled(styles.of(train.as_shot))
+                validation = validation and validation.labelled(styles.of(validation))
         if names != run.manifest.labels:
             run.update(labels=names)
         if run.manifest.codec_hash is not None:
             for old in run.root.glob("gaussian-*.safetensors"):
                 old.unlink()
-            fitted = Gaussian.fit(train.latents, train.starts)
+            fitted = Gaussian.fit(train.as_shot.latents, train.as_shot.starts)
             fitted.save(run.path(f"gaussian-{run.manifest.codec_hash}.safetensors"))
         return cls(run.config, codec, train, validation, len(names), store.rate, device)
 
@@ -161,10 +160,9 @@ class PriorStage:
         rate = warm_then_fall(step, progress, warm_up=WARM_UP_STEPS, last=LAST_RATE, fall_from=DECAY_FROM)
         set_rates(self._optimizers.values(), rate)
         generator = step_generator(self.seed, self.name, step)
-        latents, times, labels = self.train.draw(generator, self.config.training.prior_batch, config.window)
+        batch = self.config.training.prior_batch
+        latents, times, labels, mirrored = self.train.draw(generator, batch, config.window)
         labels = torch.where(torch.rand(len(labels), generator=generator) < config.label_dropout, NO_LABEL, labels)
-        mirrored = torch.rand(len(labels), generator=generator) < config.mirror_share
-        latents = torch.where(mirrored[:, None, None, None, None], latents.flip(-1), latents)
         own = progress > 1 - config.own_context_share
         share = max(config.behind_clean_share, OWN_CONTEXT_STEPS) if own else config.behind_clean_share
         is_behind = float(torch.rand((), generator=generator)) < share
@@ -195,7 +193,7 @@ class PriorStage:
         """Flow loss on held-out windows at fixed levels and noise: of a first frame, and of one after clean context."""
         if self.validation is None:
             return {}
-        latents, times, labels = self.validation.spread(VALIDATION_WINDOWS, self.config.prior.window)
+        latents, times, labels, _ = self.validation.spread(VALIDATION_WINDOWS, self.config.prior.window)
         generator = step_generator(self.seed, "prior.validation", 0)
         found: dict[str, float] = {}
         for name, frames in (("first", 1), ("next", self.config.prior.window)):
@@ -280,7 +278,7 @@ def styles_of(run: RunFolder, train: LatentWindows, codec: VideoCodec) -> Styles
     begun = codec_hash is not None and run.manifest.stages.get("prior", StageState()).codec_hash == codec_hash
     if path.exists() and run.manifest.labels:
         return Styles.load(path, codec.latent_channels, len(run.manifest.labels))
-    styles = None if begun else Styles.find(train, run.config.training.seed)
+    styles = None if begun else Styles.find(train.as_shot, run.config.training.seed)
     for old in run.root.glob("styles-*.safetensors"):
         old.unlink()
     if styles is None:
@@ -289,7 +287,7 @@ def styles_of(run: RunFolder, train: LatentWindows, codec: VideoCodec) -> Styles
     folder = run.path("samples")
     folder.mkdir(exist_ok=True)
     rows = []
-    for found in examples(train, styles, STYLE_COLUMNS):
+    for found in examples(train.as_shot, styles, STYLE_COLUMNS):
         latents = found.to(codec.latent_mean.device)[:, :, None]
         pictures = to_frames(codec.decode(codec.denormalise(latents)))[:, 0]
         rows.append(np.concatenate([pictures, np.zeros_like(pictures[:1]).repeat(STYLE_COLUMNS - len(pictures), 0)]))
