@@ -91,6 +91,29 @@ def test_nothing_jumps_where_given_and_made_meet(codec: FrameCodec) -> None:
     assert max(steps(led_over)) < 15
 
 
+def test_a_still_is_held_and_the_hold_not_shown(codec: FrameCodec) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def spy(given: int) -> Maker:
+        made = maker(codec, 60)
+
+        def fill(timelines: Sequence[Timeline]) -> Iterator[Tensor]:
+            seen.append((int((timelines[0].level == 0).sum()), len(timelines[0])))
+            return made.fill(timelines)
+
+        return Maker(codec, fill, made.window, made.takes)
+
+    still = plain(1, 90)
+    animated, continued = (
+        whole(verbs.animate(spy(0), still[0], 9)), whole(verbs.continue_(spy(0), [still], 8)),
+    )  # fmt: skip
+    assert animated.shape[1] == continued.shape[1] == 9 and np.array_equal(animated, continued)
+    assert seen == [(1, 2), (2, 4)] * 2, "the last known frame is made anew, then two groups behind two known frames"
+    assert whole(verbs.animate(maker(codec, 60), still[0], 1)).shape[1] == 1
+    assert whole(verbs.between(maker(codec, 60), [still], [still], 8)).shape[1] == 1 + 8 + 4
+    assert whole(verbs.continue_(maker(codec, 60), [still, still], 8)).shape[1] == 2 + 8, "two frames are a clip"
+
+
 def test_a_loop_has_no_seam(codec: FrameCodec) -> None:
     ramp = np.stack([np.full((*SIZE, 3), 60 + 4 * i, np.uint8) for i in range(16)])
     looped = whole(verbs.loop(maker(codec, 100), [ramp], 24))[0]

@@ -2,7 +2,7 @@
 
 known: #   to be made: .   half noised: ~
 generate   ........        new footage, of a label or of any
-animate    #.......        a picture starts to move
+animate    #(#)......      a picture starts to move; that it is held for a group is seen, and not shown
 continue_  ####....        what happens next
 between    ##....~(#)      what happened in between; the known end is seen and led over to, and shown from elsewhere
 loop       ##....~(#)      the same, back to its own start
@@ -96,14 +96,14 @@ def continue_(known: Tensor, num_new: int, left_out: int = 0) -> Timeline:
 
 
 def animate(picture: Tensor, num_new: int) -> Timeline:
-    """A picture starts to move: a clip of one frame goes on.
+    """A picture starts to move: a clip in which it is held for a group goes on.
 
     Args:
-        picture: (C, 1, h, w).
+        picture: (C, 2, h, w).
         num_new: latent frames to make.
     """
-    if picture.shape[1] != 1:
-        raise ValueError(f"a picture is one latent frame, not {picture.shape[1]}")
+    if picture.shape[1] != 2:
+        raise ValueError(f"a picture held for a group is two latent frames, not {picture.shape[1]}")
     return continue_(picture, num_new)
 
 

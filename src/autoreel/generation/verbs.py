@@ -1,8 +1,12 @@
 """The verbs: each lays out a timeline, has it filled, and paints it, piece by piece, several takes side by side.
 
+    animate          #(#)|....                    a picture, held for a group that is seen and not shown
     continue   lead  ####|....                    lead: the given clip, painted while it is read
     between    lead  ####|....~|#### tail         ~: the end's first group made anew, to fit what was made; shown while
     loop       (###) ####|....~| back to (###)       it fades into what is known: neither side of a joint jumps
+
+A frame that stands alone says little of what groups of its scene look like to the codec: what was made after one alone
+was another picture (of persons never seen 12 levels away, on average, where neighbours lie 3 apart). So it is held.
 
 What the prior cannot say of the last known frame (somebody it never saw, a stain on the wall) would be gone with the
 first frame it makes. So that frame is made anew too, and the difference is added to what follows, less and less.
@@ -85,39 +89,40 @@ def animate(maker: Maker, picture: Frames, num_frames: int) -> Iterator[Frames]:
     """A picture (H, W, 3) starts to move."""
     if picture.ndim != 3:
         raise UsageError(f"one picture (H, W, 3) is needed, not {picture.shape}")
-    new = maker.codec.latents_for(num_frames) - 1
-    known, _ = maker.codec.encode([picture[None]])
+    new, hold = maker.codec.latents_for(num_frames) - 1, maker.codec.stride
+    known, _ = maker.codec.encode([np.repeat(picture[None], 1 + hold, 0)])
     row = rows.animate(known[0], new)
     first = known.expand(len(maker.takes), -1, -1, -1, -1)
-    return maker.codec.paint(itertools.chain([first], maker.made_after(row, 1) if new else ()), num_frames)
+    made = itertools.chain([first], maker.made_after(row, known.shape[2]) if new else ())
+    return _without(maker.codec.paint(made, hold + num_frames), 1, 1 + hold)
 
 
 def continue_(maker: Maker, clip: Iterable[Frames], num_frames: int) -> Iterator[Frames]:
     """What happens after a clip; the clip comes first, as the codec sees it."""
     new = maker.codec.groups_for(num_frames)
 
-    def frames() -> Iterator[Frames]:
-        known = yield from _lead(maker, clip)
+    def frames(given: Iterator[Frames]) -> Iterator[Frames]:
+        known = yield from _lead(maker, given)
         row = rows.continue_(known.latents, new, known.left_out)
         yield from _after(maker, known, row, num_frames)
 
-    return frames()
+    return _from_a_still_too(frames, maker.codec, clip)
 
 
 def between(maker: Maker, start: Iterable[Frames], end: Iterable[Frames], num_frames: int) -> Iterator[Frames]:
     """What happens between two clips; both are shown too, as the codec sees them."""
     new = maker.codec.groups_for(num_frames)
 
-    def frames() -> Iterator[Frames]:
+    def frames(given: Iterator[Frames]) -> Iterator[Frames]:
         head, following = _beginning(maker.codec, iter(end))
-        known = yield from _lead(maker, start)
+        known = yield from _lead(maker, given)
         row = rows.between(known.latents, new, _as_end(maker.codec, head), left_out=known.left_out)
         to_the_joint = (new + 1) * maker.codec.stride
         made = _after(maker, known, row, to_the_joint)
         tail = map(maker.alike, maker.codec.rebuilt(itertools.chain([head], following)))
         yield from _joined(made, tail, new * maker.codec.stride, maker.codec.stride)
 
-    return frames()
+    return _from_a_still_too(frames, maker.codec, start)
 
 
 def loop(maker: Maker, clip: Iterable[Frames], num_frames: int) -> Iterator[Frames]:
@@ -244,6 +249,31 @@ def _without_beginning(
         chunk, left = chunk[:, left:], max(0, left - chunk.shape[1])
         if chunk.shape[1]:
             yield chunk
+
+
+def _from_a_still_too(
+    verb: Callable[[Iterator[Frames]], Iterator[Frames]], codec: FrameCodec, clip: Iterable[Frames]
+) -> Iterator[Frames]:
+    """What a verb makes of a clip; a still is held for a group, which is not shown."""
+    chunks = (chunk for chunk in clip if len(chunk))
+    first, second = next(chunks, None), next(chunks, None)
+    given = [chunk for chunk in (first, second) if chunk is not None]
+    if len(given) == 1 and len(given[0]) == 1:
+        held = np.repeat(given[0], 1 + codec.stride, 0)
+        yield from _without(verb(iter([held])), 1, 1 + codec.stride)
+    else:
+        yield from verb(itertools.chain(given, chunks))
+
+
+def _without(chunks: Iterator[Frames], begin: int, end: int) -> Iterator[Frames]:
+    """What is painted but for the frames from `begin` to `end`."""
+    place = 0
+    for chunk in chunks:
+        places = np.arange(place, place + chunk.shape[1])
+        place += chunk.shape[1]
+        kept = (places < begin) | (places >= end)
+        if kept.any():
+            yield chunk if kept.all() else chunk[:, kept]
 
 
 def _joined(made: Iterator[Frames], tail: Iterator[Frames], before: int, over: int) -> Iterator[Frames]:
