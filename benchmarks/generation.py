@@ -57,7 +57,7 @@ from autoreel.generation.sampler import Solver
 FRAMES = 33
 AT_ONCE = 8
 WINDOWS = (FRAMES - 1) // WINDOW  # of each clip
-KL_WEIGHTS = (1e-4, 1e-3, 1e-2)  # of which the vae that is sampled from N(0, I) takes the best
+KL_WEIGHTS = (1e-2, 1e-1, 1.0)  # of which the vae that is sampled from N(0, I) takes the best
 STEPS: dict[Solver, tuple[int, ...]] = {"adams": (2, 4, 6, 8, 16, 32), "heun": (4, 8, 32), "euler": (4, 8, 32)}
 STEPS_CLIPS = 64
 SPEED_SIDES = {64: "tiny", 128: "small"}

@@ -517,7 +517,8 @@ def test_a_config_of_before_format_4_says_nothing_of_mirrored_windows(run: RunFo
     (run.root / "run.json").write_text(json.dumps({**old, "format": 3}))
     for _ in range(2):
         opened = RunFolder.open(run.root)
-        assert not opened.config.prior.mirror
+        assert not opened.config.prior.mirror and opened.config.objective.contrast_weight == 2.0  # as it is written
+        assert opened.absent["objective"] == {"contrast_weight": 0.5}
         opened.update()  # run.json is of today's format now, config.toml as it was
 
 

@@ -111,6 +111,7 @@ def test_a_still_is_held_and_the_hold_not_shown(codec: FrameCodec) -> None:
     assert seen == [(1, 2), (2, 4)] * 2, "the last known frame is made anew, then two groups behind two known frames"
     assert whole(verbs.animate(maker(codec, 60), still[0], 1)).shape[1] == 1
     assert whole(verbs.between(maker(codec, 60), [still], [still], 8)).shape[1] == 1 + 8 + 4
+    assert whole(verbs.continue_(maker(codec, 60, 3), [still[:0], still, still[:0]], 8)).shape[:2] == (3, 9)
     assert whole(verbs.continue_(maker(codec, 60), [still, still], 8)).shape[1] == 2 + 8, "two frames are a clip"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,23 @@ def test_a_config_file_and_parts_on_the_command_line(tmp_path: Path) -> None:
     assert config.codec.family == "gan" and config.objective.wavelet_weight == 0.5
     assert config.discriminator.groups == 3 and config.discriminator.augment, "the file goes before the family"
     assert open_run(tmp_path / "run", wishes, BUDGET).config == config
+
+
+def test_a_run_of_before_format_4_goes_on_with_the_config_it_was_begun_with(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text("preset = 'tiny'\n")
+    root = open_run(tmp_path / "run", Wishes(config=path), BUDGET).root
+    written = (root / "config.toml").read_text()
+    former, _, prior = written.replace("contrast_weight = 2.0", "contrast_weight = 0.5", 1).partition("[prior]")
+    (root / "config.toml").write_text(former + "[prior]" + prior.replace("mirror = true\n", "", 1))
+    content = json.loads((root / "run.json").read_text())
+    content.pop("config_format")
+    (root / "run.json").write_text(json.dumps({**content, "format": 3}))
+    config = open_run(root, Wishes(config=path), BUDGET).config
+    assert not config.prior.mirror and config.objective.contrast_weight == 0.5
+    with pytest.raises(UsageError, match="begun with another config"):
+        path.write_text("preset = 'tiny'\n[prior]\nmirror = true\n")
+        open_run(root, Wishes(config=path), BUDGET)
 
 
 def test_any_field_on_the_command_line(tmp_path: Path) -> None:

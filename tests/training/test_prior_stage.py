@@ -122,6 +122,9 @@ def test_where_footage_is_little_every_stream_has_a_mirrored_twin() -> None:
     assert [stream.mirrored for stream in plan] == half * [False] + half * [True]
     assert plan[half:] == [replace(stream, mirrored=True) for stream in plan[:half]]
     assert sum(s.num_frames for s in plan) <= 2000 and len({s.start % 4 for s in plan[:half] if s.shot == 0}) == 4
+    for length in (1750, 2000):  # the widest spacing with twins
+        plan = plan_streams([length], window=9, temporal_stride=4, max_frames=20_000, mirror=True)
+        assert plan[-1].mirrored and {s.start % 4 for s in plan} == {0, 1, 2, 3}
     much = plan_streams([5000] * 50, window=9, temporal_stride=4, max_frames=2000, mirror=True)
     assert much == plan_streams([5000] * 50, window=9, temporal_stride=4, max_frames=2000)
 
@@ -134,20 +137,20 @@ def test_twins_are_encoded_mirrored_and_stand_behind_the_others(tmp_path: Path, 
         found = cached_latents(run, store(), "train", codec, CPU, Budget(steps=600))
         again = cached_latents(run, store(), "train", codec, CPU, Budget(steps=600))
         assert found is not None and again is not None and torch.equal(found.latents, again.latents)
-        assert found.mirrored == again.mirrored
+        assert found.num_mirrored == again.num_mirrored
         train[mirror] = found
     both, alone = train[True], train[False]
-    assert alone.mirrored == 0 and 2 * both.mirrored == len(both.starts)
+    assert alone.num_mirrored == 0 and 2 * both.num_mirrored == len(both.starts)
     plain = both.as_shot
-    assert plain.mirrored == 0 and torch.equal(both.labels, torch.cat([plain.labels, plain.labels]))
+    assert plain.num_mirrored == 0 and torch.equal(both.labels, torch.cat([plain.labels, plain.labels]))
     twins = both.latents[len(plain.latents) :]
     assert twins.shape == plain.latents.shape
     shot, count = store().split("train")[0], 1 + 4 * (int(plain.lengths[0]) - 1)
     seen = to_model(store().frames(shot, 0, count)[None, :, :, ::-1], CPU)
     expected = codec.normalise(codec.encode(seen).mode())[0].transpose(0, 1)
     torch.testing.assert_close(twins[: len(expected)], expected.detach(), rtol=1e-4, atol=1e-4)
-    relabelled = both.labelled(torch.arange(both.mirrored))
-    assert relabelled.labels.tolist() == 2 * list(range(both.mirrored))
+    relabelled = both.labelled(torch.arange(both.num_mirrored))
+    assert relabelled.labels.tolist() == 2 * list(range(both.num_mirrored))
     windows = both.draw(torch.Generator().manual_seed(0), 400, 3)
     assert 0.4 < float(windows.mirrored.float().mean()) < 0.6
 

@@ -18,7 +18,7 @@ from autoreel.clip import Frames
 from autoreel.errors import OutputError, RunError, translate_os_error
 from autoreel.runs import atomic_path
 
-FORMAT = 2
+FORMAT = 3  # since 3 a still is held before it moves
 CHUNK_BYTES = 4 << 20
 
 

@@ -43,7 +43,8 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
     3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
 }
-ABSENT = {"prior": {"mirror": False}}  # what a config.toml of before format 4 means by saying nothing
+# What a config.toml of before format 4 means by saying nothing.
+ABSENT = {"objective": {"contrast_weight": 0.5}, "prior": {"mirror": False}}
 
 
 _Pixels = Annotated[int, Field(ge=16, le=1024)]  # as in the config
@@ -183,12 +184,15 @@ class RunFolder:
             raise RunError(f"{path} is not a run folder (it has no run.json); `autoreel train` makes one from footage")
         manifest = _load_manifest(path)
         try:
-            config = load_config(
-                path / "config.toml", left_out=FORMER, absent=ABSENT if manifest.config_format < 4 else None
-            )
+            config = load_config(path / "config.toml", left_out=FORMER, absent=_absent(manifest))
         except ConfigError as error:
             raise _damaged(path, error) from error
         return cls(path, config, manifest)
+
+    @property
+    def absent(self) -> Mapping[str, Any]:
+        """What fields are that the config it was begun with leaves out, where today's defaults are others."""
+        return _absent(self.manifest)
 
     def path(self, name: str) -> Path:
         """The path of a file or folder in it."""
@@ -361,6 +365,10 @@ def _migrate(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         content = MIGRATIONS[found](content)
         found += 1
     return {**content, "format": FORMAT}
+
+
+def _absent(manifest: Manifest) -> Mapping[str, Any]:
+    return ABSENT if manifest.config_format < 4 else {}
 
 
 def _too_old(path: Path, found: int) -> RunError:

@@ -238,7 +238,7 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
                   if getattr(then, name) != getattr(now, name)]  # fmt: skip
     if wishes.config is not None:
         # The data's and the seed's own options may have changed those of the file.
-        read = load_config(wishes.config, wishes.parts())
+        read = load_config(wishes.config, wishes.parts(), absent=run.absent)
         training = read.training.model_copy(
             update={"seed": config.training.seed, "start": config.training.start}
         )

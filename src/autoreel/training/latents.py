@@ -86,25 +86,25 @@ class LatentWindows:
         starts: int64 (S,), where each stream begins.
         lengths: int64 (S,), latent frames of each.
         labels: int64 (S,), -1 is none.
-        mirrored: how many streams are mirrored: the last ones, each the twin of one before, in the same order.
+        num_mirrored: how many streams are mirrored: the last ones, each the twin of one before, in the same order.
     """
 
     latents: Tensor
     starts: Tensor
     lengths: Tensor
     labels: Tensor
-    mirrored: int = 0
+    num_mirrored: int = 0
 
     @property
     def as_shot(self) -> LatentWindows:
         """The streams that are not mirrored."""
-        count = len(self.starts) - self.mirrored
-        latents = self.latents[: int(self.starts[count])] if self.mirrored else self.latents
+        count = len(self.starts) - self.num_mirrored
+        latents = self.latents[: int(self.starts[count])] if self.num_mirrored else self.latents
         return LatentWindows(latents, self.starts[:count], self.lengths[:count], self.labels[:count])
 
     def labelled(self, labels: Tensor) -> LatentWindows:
         """The same with other labels, int64, of the streams that are not mirrored; twins have the same."""
-        return replace(self, labels=torch.cat([labels, labels[: self.mirrored]]))
+        return replace(self, labels=torch.cat([labels, labels[: self.num_mirrored]]))
 
     def draw(self, generator: torch.Generator, batch: int, window: int) -> Windows:
         """Random windows: a label is drawn first, as `ClipLoader` does, then one of its streams.
@@ -142,7 +142,7 @@ class LatentWindows:
         inside = torch.where(place > 0, place + gap[:, None], 0)
         latents = self.latents[self.starts[stream][:, None] + inside].transpose(1, 2)
         times = torch.where(place > 0, place + gap.clamp(max=FAR)[:, None], 0).float()
-        return Windows(latents, times, self.labels[stream], stream >= len(self.starts) - self.mirrored)
+        return Windows(latents, times, self.labels[stream], stream >= len(self.starts) - self.num_mirrored)
 
 
 def plan_streams(
@@ -176,16 +176,16 @@ def plan_streams(
                 found.append(Stream(shot, start, max(least, 1 + (room - 1) // temporal_stride * temporal_stride)))
         return found
 
-    def closest(max_frames: float, widest: int) -> list[Stream]:
+    def closest(most: float, widest: int) -> list[Stream]:
         spacing = 3
         plan = streams(spacing)
-        while sum(s.num_frames for s in plan) > max_frames and spacing < widest:
+        while sum(s.num_frames for s in plan) > most and spacing < widest:
             spacing = min(spacing * 3 // 2 | 1, widest)
             plan = streams(spacing)
         return plan
 
     if mirror:
-        plan = closest(max_frames / 2, shortest // 2)
+        plan = closest(max_frames / 2, shortest // 2 - 1 | 1)
         if 2 * sum(s.num_frames for s in plan) <= max_frames:
             return [*plan, *(replace(stream, mirrored=True) for stream in plan)]
     plan = closest(max_frames, longest)
@@ -346,7 +346,8 @@ def _frames(store: FootageStore, shots: Sequence[Shot], stream: Stream) -> Frame
 
 
 def _digest(plan: Sequence[Stream]) -> str:
-    return hashlib.sha256(str(plan).encode()).hexdigest()[:12]
+    # Plans of before there were twins keep their names, and so their latents.
+    return hashlib.sha256(str(plan).replace(", mirrored=False", "").encode()).hexdigest()[:12]
 
 
 def _made_of(codec: VideoCodec, data_hash: str) -> str:
