@@ -157,8 +157,6 @@ RUNS: dict[str, Callable[[Bench], Iterator[dict[str, Any]]]] = {
     "efficiency": efficiency, "speed": speed, "quality-64": quality_64, "quality-128": quality_128, "starter": starter,
     "ablation": ablation,
 }  # fmt: skip
-
-
 ROW_BY_ROW = ("starter", "ablation")  # parts that go on behind the rows that are there
 
 

@@ -90,7 +90,7 @@ def animate(maker: Maker, picture: Frames, num_frames: int) -> Iterator[Frames]:
     if picture.ndim != 3:
         raise UsageError(f"one picture (H, W, 3) is needed, not {picture.shape}")
     new, hold = maker.codec.latents_for(num_frames) - 1, maker.codec.stride
-    known, _ = maker.codec.encode([np.repeat(maker.codec.fitted(picture[None]), 1 + hold, 0)])
+    known, _ = maker.codec.encode([_held(maker.codec, picture[None])])
     row = rows.animate(known[0], new)
     first = known.expand(len(maker.takes), -1, -1, -1, -1)
     made = itertools.chain([first], maker.made_after(row, known.shape[2]) if new else ())
@@ -259,10 +259,14 @@ def _from_a_still_too(
     first, second = next(chunks, None), next(chunks, None)
     given = [chunk for chunk in (first, second) if chunk is not None]
     if len(given) == 1 and len(given[0]) == 1:
-        held = np.repeat(codec.fitted(given[0]), 1 + codec.stride, 0)
-        yield from _without(verb(iter([held])), 1, 1 + codec.stride)
+        yield from _without(verb(iter([_held(codec, given[0])])), 1, 1 + codec.stride)
     else:
         yield from verb(itertools.chain(given, chunks))
+
+
+def _held(codec: FrameCodec, still: Frames) -> Frames:
+    """A still (1, H, W, 3), and once more for each frame of a group."""
+    return np.repeat(codec.fitted(still), 1 + codec.stride, 0)
 
 
 def _without(chunks: Iterator[Frames], begin: int, end: int) -> Iterator[Frames]:

@@ -117,7 +117,7 @@ class Prior(nn.Module):
             keep: also remember these frames in the cache.
             bias: which token sees which (`clean_context_bias`); None is each frame's own and those before it.
             mirrored: bool (B,), which sequences are mirrored left to right; None is none of them. What is told apart
-                does not leak into what is made (non-leaky augmentation, Karras et al. 2022).
+                hardly leaks into what is made (non-leaky augmentation, Karras et al. 2022).
 
         Returns:
             (B, C, T, h, w).
