@@ -28,6 +28,7 @@ from autoreel.training.train import begin, train
 
 LARGEST_BYTES = 20_000_000
 EVERY_S = 300.0  # seconds between checkpoints, and between previews
+CONTRAST = 1.0  # half the usual weight: decibels of footage never seen against sharpness, which fine-tuning brings soon
 
 
 def starter_config(preset: str, seed: int, start: str) -> Config:
@@ -35,6 +36,7 @@ def starter_config(preset: str, seed: int, start: str) -> Config:
     config = PRESETS[preset]
     return config.model_copy(update={
         "codec": config.codec.model_copy(update={"family": "vae"}),
+        "objective": config.objective.model_copy(update={"contrast_weight": CONTRAST}),
         "training": config.training.model_copy(update={
             "seed": seed, "start": start, "checkpoint_every_s": EVERY_S, "preview_every_s": EVERY_S,
         }),
