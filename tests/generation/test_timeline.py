@@ -16,7 +16,6 @@ def levels(row: Timeline) -> str:
 def test_layouts() -> None:
     assert levels(rows.generate(4, (2, 4, 4))) == "...."
     assert levels(rows.continue_(CLIP, 2)) == "###.."
-    assert levels(rows.animate(CLIP[:, :2], 3)) == "##..."
     between = rows.between(CLIP, 2, CLIP[:, :2])
     assert levels(between) == "###~~~#" and between.shown == 6
     assert levels(rows.between(CLIP, 6, CLIP[:, :2])) == "###..~~~~~#"
@@ -44,8 +43,6 @@ def test_label_and_seed() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="two latent frames"):
-        rows.animate(CLIP, 2)
     with pytest.raises(ValueError, match="noise levels"):
         rows.vary(CLIP, 1.5)
     with pytest.raises(ValueError, match="do not match"):

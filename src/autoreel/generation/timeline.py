@@ -95,18 +95,6 @@ def continue_(known: Tensor, num_new: int, left_out: int = 0) -> Timeline:
     return Timeline(known.float(), _levels((known.shape[1], 0.0), (num_new, 1.0)), left_out=left_out)
 
 
-def animate(picture: Tensor, num_new: int) -> Timeline:
-    """A picture starts to move: a clip in which it is held for a group goes on.
-
-    Args:
-        picture: (C, 2, h, w).
-        num_new: latent frames to make.
-    """
-    if picture.shape[1] != 2:
-        raise ValueError(f"a picture held for a group is two latent frames, not {picture.shape[1]}")
-    return continue_(picture, num_new)
-
-
 def between(start: Tensor, num_new: int, end: Tensor, joint: float = JOINT, left_out: int = 0) -> Timeline:
     """What happened between two clips.
 

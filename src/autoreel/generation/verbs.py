@@ -89,12 +89,9 @@ def animate(maker: Maker, picture: Frames, num_frames: int) -> Iterator[Frames]:
     """A picture (H, W, 3) starts to move."""
     if picture.ndim != 3:
         raise UsageError(f"one picture (H, W, 3) is needed, not {picture.shape}")
-    new, hold = maker.codec.latents_for(num_frames) - 1, maker.codec.stride
-    known, _ = maker.codec.encode([_held(maker.codec, picture[None])])
-    row = rows.animate(known[0], new)
-    first = known.expand(len(maker.takes), -1, -1, -1, -1)
-    made = itertools.chain([first], maker.made_after(row, known.shape[2]) if new else ())
-    return _without(maker.codec.paint(made, hold + num_frames), 1, 1 + hold)
+    if maker.codec.latents_for(num_frames) == 1:
+        return map(maker.alike, maker.codec.rebuilt([picture[None]]))
+    return continue_(maker, [picture[None]], num_frames - 1)
 
 
 def continue_(maker: Maker, clip: Iterable[Frames], num_frames: int) -> Iterator[Frames]:
