@@ -4,7 +4,8 @@
 
 FOOTAGE holds one folder for each subject. Each part is written to benchmarks/results as it is done, dated: JSON, and a
 Markdown table of all parts. Run it on an otherwise idle machine: budgets are wall time. A part that is there already
-under today's date is not run again, and of one that was stopped the rows of `starter` and `ablation` that are there.
+under today's date is not run again; `starter` and `ablation` that were stopped go on behind the rows that are there,
+with the same commit, hardware and budget.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from codec_ablation import ROWS
 from codec_quality import hardware
 from codec_speed import best_dense_flops, in_own_process, training_efficiency
+from parts import keep
 from peer_models import PUBLISHED, WIDTHS, Layout
 from peer_training import MARKS, reached_after, search_peer, train_ours, train_peer
 
@@ -190,30 +192,31 @@ def main() -> None:
     bench, day = Bench(given), datetime.now(UTC).strftime("%Y-%m-%d")
     given.results.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    place = given.results / f"{day}-codec-peers"
-    told = {"date": day, "hardware": hardware(), "commit": commit.stdout.strip(), "budget": given.budget}
-    kept = json.loads(place.with_suffix(".json").read_text()) if place.with_suffix(".json").exists() else {}
-    parts: dict[str, list[dict[str, Any]]] = dict(kept.get("parts", {})) if kept.get("budget") == given.budget else {}
-    unfinished = kept.get("unfinished")
+    target = given.results / f"{day}-codec-peers.json"
+    how = {"commit": commit.stdout.strip(), "hardware": hardware(), "budget": given.budget, "search": given.search}
     for name in given.only.split(","):
-        if name in parts and name != unfinished:
+        before = json.loads(target.read_text(encoding="utf-8")).get(name, {}) if target.exists() else {}
+        begun = before.get("measured_with", {})
+        if begun.get("budget") == given.budget and begun.get("finished"):
             continue
-        parts[name] = bench.rows = parts[name] if name in parts and name in ROW_BY_ROW else []
+        goes_on = name in ROW_BY_ROW and {**begun, "finished": True} == {**how, "finished": True}
+        bench.rows = before["rows"] if goes_on else []
         for row in RUNS[name](bench):
-            parts[name].append(row)
+            bench.rows.append(row)
             print(name, json.dumps(row), flush=True)
-            write({**told, "unfinished": name, "parts": parts}, place)
-        write({**told, "parts": parts}, place)
+            write(keep(target, {"date": day}, name, {**how, "finished": False}, {"rows": bench.rows}), target)
+        write(keep(target, {"date": day}, name, {**how, "finished": True}, {"rows": bench.rows}), target)
 
 
-def write(found: dict[str, Any], place: Path) -> None:
-    """What was found so far, as JSON and as tables."""
-    atomic_write_text(place.with_suffix(".json"), json.dumps(found, indent=1) + "\n")
-    told = (f"{key}: {value}" for key, value in found.items() if key != "parts")
-    text = [f"# The codec and its peers, {found['date']}", "", ", ".join(told)]
-    for part, rows in found["parts"].items():
-        text += ["", f"## {part}", "", (RUNS[part].__doc__ or "").strip(), "", table(rows)]
-    atomic_write_text(place.with_suffix(".md"), "\n".join(text) + "\n")
+def write(found: dict[str, Any], target: Path) -> None:
+    """What was found so far as tables, in a Markdown file beside the results."""
+    text = [f"# The codec and its peers, {found['date']}"]
+    for part in (name for name in RUNS if name in found):
+        how = dict(found[part]["measured_with"])
+        state = "" if how.pop("finished") else ", not finished"
+        told = ", ".join(f"{key}: {value}" for key, value in how.items()) + state
+        text += ["", f"## {part}", "", told, "", (RUNS[part].__doc__ or "").strip(), "", table(found[part]["rows"])]
+    atomic_write_text(target.with_suffix(".md"), "\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoreel.runs import atomic_write_text
+
 Row = dict[str, Any]
 
 
@@ -25,5 +27,5 @@ def keep(target: Path, about: Mapping[str, Any], part: str, how: Mapping[str, An
     """
     before = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
     kept = {**before, **about, part: {"measured_with": dict(how), **found}}
-    target.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    atomic_write_text(target, json.dumps(kept, indent=1) + "\n")
     return kept
