@@ -11,7 +11,7 @@ from torch import Tensor
 from autoreel.clip import Frames
 from autoreel.config import CodecConfig
 from autoreel.errors import UsageError
-from autoreel.generation import verbs
+from autoreel.generation import coding, verbs
 from autoreel.generation.coding import FrameCodec
 from autoreel.generation.timeline import Timeline
 from autoreel.generation.verbs import Maker
@@ -159,3 +159,11 @@ def test_mixed_latents_are_as_spread_as_what_they_lie_between() -> None:
 
 def codec_rebuilt(codec: FrameCodec, frames: Frames) -> Frames:
     return np.concatenate(list(codec.rebuilt([frames])))
+
+
+def test_a_long_stream_gives_memory_back(codec: FrameCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[int] = []
+    monkeypatch.setattr(coding, "give_back_memory", lambda: given_back.append(1))
+    latents = codec.encode([plain(1, 60)])[0]
+    frames = sum(chunk.shape[1] for chunk in codec.paint(latents for _ in range(20)))
+    assert frames == 1 + 19 * codec.stride and len(given_back) == 20 // coding.GIVE_BACK_EVERY

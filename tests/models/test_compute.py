@@ -31,3 +31,9 @@ def test_what_is_faster_is_measured_once_and_leaves_random_numbers_alone() -> No
     first = compute.is_bfloat16_faster()
     assert compute.is_bfloat16_faster() is first
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_memory_is_given_back_where_the_c_library_can() -> None:
+    kept = torch.ones(1000)
+    compute.give_back_memory()
+    assert bool((kept == 1).all())

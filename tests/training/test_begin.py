@@ -144,20 +144,28 @@ def test_a_config_file_and_parts_on_the_command_line(tmp_path: Path) -> None:
     assert open_run(tmp_path / "run", wishes, BUDGET).config == config
 
 
-def test_a_run_of_before_format_4_goes_on_with_the_config_it_was_begun_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "said_nothing"), [(3, ("mirror", "drift_share")), (4, ("drift_share",))])
+def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
+    tmp_path: Path, version: int, said_nothing: tuple[str, ...]
+) -> None:
     path = tmp_path / "own.toml"
     path.write_text("preset = 'tiny'\n")
     root = open_run(tmp_path / "run", Wishes(config=path), BUDGET).root
     written = (root / "config.toml").read_text()
-    former, _, prior = written.replace("contrast_weight = 2.0", "contrast_weight = 0.5", 1).partition("[prior]")
-    (root / "config.toml").write_text(former + "[prior]" + prior.replace("mirror = true\n", "", 1))
-    content = json.loads((root / "run.json").read_text())
-    content.pop("config_format")
-    (root / "run.json").write_text(json.dumps({**content, "format": 3}))
+    contrast = 0.5 if version == 3 else 2.0
+    former, _, rest = written.replace("contrast_weight = 2.0", f"contrast_weight = {contrast}", 1).partition("[prior]")
+    prior, _, rest = rest.partition("\n[")
+    lines = [line for line in prior.splitlines() if line.split(" = ")[0] not in said_nothing]
+    (root / "config.toml").write_text(former + "[prior]" + "\n".join(lines) + "\n\n[" + rest)
+    content = json.loads((root / "run.json").read_text()) | {"format": version, "config_format": version}
+    if version == 3:
+        content.pop("config_format")
+    (root / "run.json").write_text(json.dumps(content))
     config = open_run(root, Wishes(config=path), BUDGET).config
-    assert not config.prior.mirror and config.objective.contrast_weight == 0.5
+    assert config.prior.drift_share == 0 and config.prior.mirror == (version == 4)
+    assert config.objective.contrast_weight == contrast
     with pytest.raises(UsageError, match="begun with another config"):
-        path.write_text("preset = 'tiny'\n[prior]\nmirror = true\n")
+        path.write_text("preset = 'tiny'\n[prior]\ndrift_share = 0.5\n")
         open_run(root, Wishes(config=path), BUDGET)
 
 

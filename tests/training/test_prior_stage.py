@@ -23,7 +23,7 @@ from autoreel.runs import RunFolder
 from autoreel.training import latents
 from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents, frames_to_encode, plan_streams
-from autoreel.training.prior_stage import PriorStage, draw_context, draw_levels, draw_order, reorder
+from autoreel.training.prior_stage import MOST_DRIFT, PriorStage, draw_context, draw_levels, draw_order, drift, reorder
 from autoreel.training.stage import NonFiniteError, Stage
 
 CPU = torch.device("cpu")
@@ -295,6 +295,26 @@ def test_a_known_end_is_moved_forward_and_not_learned() -> None:
     assert not (moved & (counted > 0).all(1)).any() and (counted > 0).any(1).all()
     known = order[counted == 0]
     assert set(known.tolist()) == {4, 5}
+
+
+def test_what_is_seen_drifts_to_another_scene_and_the_first_frame_stays() -> None:
+    generator, config = torch.Generator().manual_seed(0), PriorConfig(window=6, drift_share=0.4)
+    scene = torch.arange(300.0).view(-1, 1, 1, 1, 1)
+    latents = scene + torch.randn(300, 2, 6, 3, 3, generator=generator)
+    times = torch.arange(6.0).expand(300, -1)
+    counted = torch.ones(300, 6)
+    counted[:100, 3] = 0
+    seen = drift(generator, latents, times, counted, config) - latents
+    assert not seen[:, :, 0].any() and not seen[:100].any(), "the first frame, and windows that have a known end"
+    assert torch.allclose(seen[:, :, 1:2].expand(-1, -1, 5, -1, -1), seen[:, :, 1:], atol=1e-3), "it stands still"
+    still = latents[:, :, 1:].mean(2, keepdim=True)
+    share = (seen[:, :, 1:2] / (still.roll(1, 0) - still))[100:].mean((1, 2, 3, 4))
+    assert float((share > 0).float().mean()) == pytest.approx(0.4, abs=0.1)
+    assert float(share.min()) >= -1e-3 and 0.9 * MOST_DRIFT < float(share.max()) <= MOST_DRIFT + 1e-3
+    before = generator.get_state()
+    none = PriorConfig(window=6, drift_share=0)
+    assert torch.equal(drift(generator, latents, times, counted, none), latents)
+    assert torch.equal(generator.get_state(), before)
 
 
 def test_context_is_noised_a_little() -> None:

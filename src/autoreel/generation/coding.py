@@ -8,6 +8,7 @@ Frames are uint8 (T, H, W, 3); latents here are normalised float32 (B, C, n, h, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,10 +22,12 @@ from autoreel.errors import UsageError
 from autoreel.generation.fitting import fit_frames
 from autoreel.media.geometry import Fit
 from autoreel.models.blocks import Cache
-from autoreel.models.compute import autocast
+from autoreel.models.compute import autocast, give_back_memory
 from autoreel.models.streaming import GROUPS_AT_ONCE, decode_stream, encode_stream, rebuild_stream
 from autoreel.models.tiling import pad_to_stride, tiled_where_needed
 from autoreel.models.video_codec import VideoCodec
+
+GIVE_BACK_EVERY = 8  # pieces of a stream: at least 32 frames
 
 ItemT = TypeVar("ItemT")
 
@@ -185,12 +188,14 @@ class FrameCodec:
 
     def _computed(self, items: Iterator[ItemT]) -> Iterator[ItemT]:
         """What a stream computes, without gradients and in the precision of this codec."""
-        while True:
+        for number in itertools.count(1):
             with torch.no_grad(), autocast(self.device, self._dtype):
                 item = next(items, None)
             if item is None:
                 return
             yield item
+            if number % GIVE_BACK_EVERY == 0:
+                give_back_memory()
 
     def _ending_on_a_group(self, chunks: Iterable[Frames], held: int) -> Iterator[tuple[Frames, int]]:
         """Pieces to encode, of which the last ends with the clip, and how many still frames they begin with."""

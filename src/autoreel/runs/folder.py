@@ -34,7 +34,7 @@ from autoreel.runs.weights import Layout, read_shape, read_weights, write_weight
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 4
+FORMAT = 5
 MAX_MANIFEST_BYTES = 4 << 20
 OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
@@ -42,9 +42,13 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda content: content,  # 2 has the codec's linear path look at its neighbours; see `_check_painting`
     2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
     3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
+    4: lambda content: content,  # 5 too
 }
-# What a config.toml of before format 4 means by saying nothing.
-ABSENT = {"objective": {"contrast_weight": 0.5}, "prior": {"mirror": False}}
+# What a config.toml of before each format means by saying nothing.
+ABSENT: dict[int, dict[str, dict[str, Any]]] = {
+    4: {"objective": {"contrast_weight": 0.5}, "prior": {"mirror": False}},
+    5: {"prior": {"drift_share": 0.0}},
+}
 
 
 _Pixels = Annotated[int, Field(ge=16, le=1024)]  # as in the config
@@ -368,7 +372,12 @@ def _migrate(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absent(manifest: Manifest) -> Mapping[str, Any]:
-    return ABSENT if manifest.config_format < 4 else {}
+    found: dict[str, dict[str, Any]] = {}
+    for since in sorted(ABSENT, reverse=True):  # the oldest last: what was so first goes before
+        if manifest.config_format < since:
+            for table, fields in ABSENT[since].items():
+                found[table] = {**found.get(table, {}), **fields}
+    return found
 
 
 def _too_old(path: Path, found: int) -> RunError:

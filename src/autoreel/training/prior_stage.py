@@ -9,7 +9,8 @@ Two kinds of steps, by noise levels in the order of the sequence; their shares a
 
 The first is what sampling meets, for every frame of a window in one pass. Every frame has its own level (Diffusion
 Forcing, Chen et al. 2024); equal levels because else the network copies a near-clean neighbour on still footage. In a
-share of the windows the end is moved forward in the sequence: a known future, which is only seen.
+share of the windows the end is moved forward in the sequence: a known future, which is only seen. In a share of the
+others what is seen drifts towards another scene, as in a rollout of minutes; the first frame is kept, to go by.
 
 Where footage is little, half of the windows are mirrored (training/latents.py), and the network is told which, so that
 nothing mirrored is made.
@@ -65,6 +66,7 @@ VALIDATION_LEVELS = (0.3, 0.6, 0.9)
 PREVIEW_LABELS = 8
 STYLE_COLUMNS = 8
 OWN_CONTEXT_STEPS = 0.5  # of those in the part of the training that shows the network what it makes, at least
+MOST_DRIFT = 0.3  # of the way to the other scene
 UNIFORM_LEVELS = 0.1  # of the levels, evenly from 0 to 1, a third of them 1: sampling begins there, others never come
 
 
@@ -174,6 +176,7 @@ class PriorStage:
             seen = latents
             if own:
                 seen = self._own_context(latents, times, labels, mirrored, generator)
+            seen = drift(generator, seen, times, counted, config)
             context = draw_context(generator, seen, config)
         noise = torch.randn(latents.shape, generator=generator)
         # What is dropped is decided by the step alone, as all else.
@@ -332,6 +335,31 @@ def draw_order(generator: torch.Generator, batch: int, config: PriorConfig) -> t
     order = torch.where(place < past, place, later)
     known = moved & (place >= past) & (place < past + future)
     return torch.where(moved, order, place), 1.0 - known.float()
+
+
+def drift(generator: torch.Generator, latents: Tensor, times: Tensor, counted: Tensor, config: PriorConfig) -> Tensor:
+    """Frames as a rollout shows them that wanders into another scene; the first frame, which stays in view, is kept.
+
+    What stands still in a window, its mean, is led a part of the way to that of another window, as in mixup (Zhang et
+    al. 2018). Learned is the frame that the footage has next, so what wandered is taken back.
+
+    Args:
+        generator: of the step.
+        latents: (B, C, T, h, w), in the order of the sequence.
+        times: (B, T).
+        counted: (B, T), 0 for a known end: windows that have one stay as they are, what is given is true.
+        config: the share of windows.
+
+    Returns:
+        Latents of the same shape.
+    """
+    if not config.drift_share:
+        return latents  # and nothing is drawn: runs of before this was learned go on as they were begun
+    later = (times > 0).float()[:, None, :, None, None]
+    still = (latents * later).sum(2, keepdim=True) / later.sum(2, keepdim=True)
+    drifts = (torch.rand(len(latents), generator=generator) < config.drift_share) & (counted.min(1).values > 0)
+    amount = MOST_DRIFT * torch.rand(len(latents), generator=generator) * drifts
+    return latents + amount[:, None, None, None, None] * later * (still.roll(1, 0) - still)
 
 
 def draw_context(generator: torch.Generator, latents: Tensor, config: PriorConfig) -> tuple[Tensor, Tensor]:
