@@ -131,11 +131,12 @@ class PriorConfig(Strict):
     window: Annotated[int, Field(ge=2, le=128)] = 9  # latent frames the network sees at once
     label_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     mirror: bool = True  # it also learns from mirrored footage where there is little, and is told that it is
+    preconditioned: bool = True  # it learns what the velocity is beyond that of white noise; see models/prior.py
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of what each block adds
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     behind_clean_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
     reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15  # of their windows: the end is known
-    drift_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of the others: what is seen drifts to another scene
+    drift_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of those far from their first frame: drift
     own_context_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the training, its end: context is its own
     context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     guidance: Annotated[float, Field(ge=0, le=20)] = 1.5

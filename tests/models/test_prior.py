@@ -34,9 +34,16 @@ def test_velocity_has_the_shape_of_the_latents(prior: Prior) -> None:
     assert prior(latents, level, time, label).shape == latents.shape
 
 
-def test_a_fresh_prior_answers_zero() -> None:
-    latents, level, time, label = window()
-    assert not Prior(SMALL, 3, (4, 6), 2)(latents, level, time, label).any()
+def test_a_fresh_prior_answers_what_is_right_for_white_noise() -> None:
+    latents, level, time, label = window(batch=2)
+    assert not Prior(SMALL.model_copy(update={"preconditioned": False}), 3, (4, 6), 2)(latents, level, time, label).any()
+    made = Prior(SMALL, 3, (4, 6), 2)
+    clean, noise = torch.randn(2, 4000)
+    for t in (0.0, 0.2, 0.5, 0.9, 1.0):
+        seen = (1 - t) * clean + t * noise
+        slope = float((seen * (noise - clean)).mean() / seen.square().mean())
+        answer = made(latents, torch.full_like(level, t), time, label)
+        assert torch.allclose(answer, slope * latents, atol=0.2), "least squares of the velocity on what is seen"
 
 
 def test_patches_must_fit() -> None:

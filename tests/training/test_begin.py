@@ -144,7 +144,10 @@ def test_a_config_file_and_parts_on_the_command_line(tmp_path: Path) -> None:
     assert open_run(tmp_path / "run", wishes, BUDGET).config == config
 
 
-@pytest.mark.parametrize(("version", "said_nothing"), [(3, ("mirror", "drift_share")), (4, ("drift_share",))])
+NEW = ("drift_share", "preconditioned")  # in format 5
+
+
+@pytest.mark.parametrize(("version", "said_nothing"), [(3, ("mirror", *NEW)), (4, NEW)])
 def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
     tmp_path: Path, version: int, said_nothing: tuple[str, ...]
 ) -> None:
@@ -162,7 +165,8 @@ def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
         content.pop("config_format")
     (root / "run.json").write_text(json.dumps(content))
     config = open_run(root, Wishes(config=path), BUDGET).config
-    assert config.prior.drift_share == 0 and config.prior.mirror == (version == 4)
+    assert config.prior.drift_share == 0 and not config.prior.preconditioned
+    assert config.prior.mirror == (version == 4)
     assert config.objective.contrast_weight == contrast
     with pytest.raises(UsageError, match="begun with another config"):
         path.write_text("preset = 'tiny'\n[prior]\ndrift_share = 0.5\n")

@@ -11,6 +11,9 @@
 Independent noise levels per frame: Diffusion Forcing (Chen et al. 2024); frame-causal attention: FAR (Gu et al. 2025);
 velocity of the straight path x_t = (1 - t) x + t n: rectified flow (Liu et al. 2022), network output n - x;
 modulation by the noise level with one matrix for all blocks: PixArt-alpha (Chen et al. 2023).
+
+Were the latents, whose deviation is 1, white noise, the velocity would be (2t - 1) / (t^2 + (1 - t)^2) x_t on average.
+That is added, and the network learns the rest, as in the preconditioning of EDM (Karras et al. 2022).
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ class Prior(nn.Module):
     """Velocity of noisy latent frames, given the frames before them in the sequence.
 
     Args:
-        config: width, depth, heads and patch.
+        config: width, depth, heads and patch, and whether it is preconditioned.
         latent_channels: C of the latents.
         latent_size: (h, w) of a latent frame, multiples of the patch.
         num_labels: how many labels there are; any number of clips may have none.
@@ -142,7 +145,11 @@ class Prior(nn.Module):
                 cache.entries[index : index + 1] = [seen]
         shift, scale = self.last_modulation(condition)[:, :, None].chunk(2, -1)
         x = torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
-        return self._join(self.velocity(x).reshape(batch, frames, self.num_tokens, -1)).to(latents.dtype)
+        velocity = self._join(self.velocity(x).reshape(batch, frames, self.num_tokens, -1))
+        if self.config.preconditioned:
+            t = level[:, None, :, None, None]
+            velocity = torch.addcmul(velocity, latents, (2 * t - 1) / (t**2 + (1 - t) ** 2))
+        return velocity.to(latents.dtype)
 
     def clean_context_bias(self, frames: int) -> Tensor:
         """What sees what in a sequence of `frames - 1` clean frames and then `frames` noisy ones, for `forward`.

@@ -47,7 +47,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 # What a config.toml of before each format means by saying nothing.
 ABSENT: dict[int, dict[str, dict[str, Any]]] = {
     4: {"objective": {"contrast_weight": 0.5}, "prior": {"mirror": False}},
-    5: {"prior": {"drift_share": 0.0}},
+    5: {"prior": {"drift_share": 0.0, "preconditioned": False}},
 }
 
 

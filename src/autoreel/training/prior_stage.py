@@ -9,8 +9,9 @@ Two kinds of steps, by noise levels in the order of the sequence; their shares a
 
 The first is what sampling meets, for every frame of a window in one pass. Every frame has its own level (Diffusion
 Forcing, Chen et al. 2024); equal levels because else the network copies a near-clean neighbour on still footage. In a
-share of the windows the end is moved forward in the sequence: a known future, which is only seen. In a share of the
-others what is seen drifts towards another scene, as in a rollout of minutes; the first frame is kept, to go by.
+share of the windows the end is moved forward in the sequence: a known future, which is only seen. In a share of those
+far from their first frame what is seen drifts towards another scene, as in minutes of film; the first frame is kept,
+to go by.
 
 Where footage is little, half of the windows are mirrored (training/latents.py), and the network is told which, so that
 nothing mirrored is made.
@@ -348,7 +349,8 @@ def drift(generator: torch.Generator, latents: Tensor, times: Tensor, counted: T
         latents: (B, C, T, h, w), in the order of the sequence.
         times: (B, T).
         counted: (B, T), 0 for a known end: windows that have one stay as they are, what is given is true.
-        config: the share of windows.
+        config: the share of the windows whose other frames are further from the first than the next; others stay too,
+            a rollout has hardly begun there.
 
     Returns:
         Latents of the same shape.
@@ -357,7 +359,8 @@ def drift(generator: torch.Generator, latents: Tensor, times: Tensor, counted: T
         return latents  # and nothing is drawn: runs of before this was learned go on as they were begun
     later = (times > 0).float()[:, None, :, None, None]
     still = (latents * later).sum(2, keepdim=True) / later.sum(2, keepdim=True)
-    drifts = (torch.rand(len(latents), generator=generator) < config.drift_share) & (counted.min(1).values > 0)
+    may = (counted > 0).all(1) & (times[:, 1] > 1)
+    drifts = may & (torch.rand(len(latents), generator=generator) < config.drift_share)
     amount = MOST_DRIFT * torch.rand(len(latents), generator=generator) * drifts
     return latents + amount[:, None, None, None, None] * later * (still.roll(1, 0) - still)
 
