@@ -36,7 +36,8 @@ def test_velocity_has_the_shape_of_the_latents(prior: Prior) -> None:
 
 def test_a_fresh_prior_answers_what_is_right_for_white_noise() -> None:
     latents, level, time, label = window(batch=2)
-    assert not Prior(SMALL.model_copy(update={"preconditioned": False}), 3, (4, 6), 2)(latents, level, time, label).any()
+    plain = SMALL.model_copy(update={"preconditioned": False})
+    assert not Prior(plain, 3, (4, 6), 2)(latents, level, time, label).any()
     made = Prior(SMALL, 3, (4, 6), 2)
     clean, noise = torch.randn(2, 4000)
     for t in (0.0, 0.2, 0.5, 0.9, 1.0):
