@@ -4,8 +4,8 @@
 
 FOOTAGE holds one folder for each subject. Each part is written to benchmarks/results as it is done, dated: JSON, and a
 Markdown table of all parts. Run it on an otherwise idle machine: budgets are wall time. A part that is there already
-under today's date is not run again; `starter` and `ablation` that were stopped go on behind the rows that are there,
-with the same commit, hardware and budget.
+under today's date is not run again, nor replaced by one of other conditions; `starter` and `ablation` that were stopped
+go on behind the rows that are there, with the same commit.
 """
 
 from __future__ import annotations
@@ -160,6 +160,10 @@ RUNS: dict[str, Callable[[Bench], Iterator[dict[str, Any]]]] = {
     "ablation": ablation,
 }  # fmt: skip
 ROW_BY_ROW = ("starter", "ablation")  # parts that go on behind the rows that are there
+CONDITIONS = {  # arguments that decide the rows of a part
+    "efficiency": (), "speed": ("limit",), "quality-64": ("budget", "search", "widths"),
+    "quality-128": ("budget", "search", "widths"), "starter": ("budget",), "ablation": ("budget",),
+}  # fmt: skip
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -193,14 +197,21 @@ def main() -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     target = given.results / f"{day}-codec-peers.json"
-    how = {"commit": commit.stdout.strip(), "hardware": hardware(), "budget": given.budget, "search": given.search}
     for name in given.only.split(","):
-        before = json.loads(target.read_text(encoding="utf-8")).get(name, {}) if target.exists() else {}
-        begun = before.get("measured_with", {})
-        if begun.get("budget") == given.budget and begun.get("finished"):
-            continue
-        goes_on = name in ROW_BY_ROW and {**begun, "finished": True} == {**how, "finished": True}
-        bench.rows = before["rows"] if goes_on else []
+        conditions = {"hardware": hardware(), **{key: getattr(given, key) for key in CONDITIONS[name]}}
+        how = {"commit": commit.stdout.strip(), **conditions}
+        before = json.loads(target.read_text(encoding="utf-8")).get(name) if target.exists() else None
+        bench.rows = []
+        if before is not None:
+            begun = dict(before["measured_with"])
+            finished = begun.pop("finished")
+            if begun | {"commit": ""} != how | {"commit": ""}:
+                raise SystemExit(f"{target} holds {name} measured with {begun}; name another folder with --results")
+            if finished:
+                print(f"{name} is there, of commit {begun['commit']}")
+                continue
+            if name in ROW_BY_ROW and begun == how:
+                bench.rows = before["rows"]
         for row in RUNS[name](bench):
             bench.rows.append(row)
             print(name, json.dumps(row), flush=True)

@@ -28,15 +28,16 @@ from autoreel.training.train import begin, train
 
 LARGEST_BYTES = 20_000_000
 EVERY_S = 300.0  # seconds between checkpoints, and between previews
-CONTRAST = 1.0  # half the usual weight: decibels of footage never seen against sharpness, which fine-tuning brings soon
+CONTRAST = 0.5  # of the usual weight: footage that it never saw loses decibels to sharpness
 
 
 def starter_config(preset: str, seed: int, start: str) -> Config:
     """A preset's codec, trained for reconstruction alone: what sharpens one footage blurs another."""
     config = PRESETS[preset]
+    contrast = CONTRAST * config.objective.contrast_weight
     return config.model_copy(update={
         "codec": config.codec.model_copy(update={"family": "vae"}),
-        "objective": config.objective.model_copy(update={"contrast_weight": CONTRAST}),
+        "objective": config.objective.model_copy(update={"contrast_weight": contrast}),
         "training": config.training.model_copy(update={
             "seed": seed, "start": start, "checkpoint_every_s": EVERY_S, "preview_every_s": EVERY_S,
         }),
@@ -56,7 +57,8 @@ def install(run: RunFolder, footage: Path, starters: Path) -> Path:
     begun = " It began with the weights of the starter before it." if config.training.start == "starter" else ""
     notes = {
         "Training": f"{state.step} steps of {config.training.codec_batch} clips in {state.elapsed_s / 3600:.1f} hours, "
-        f"finished {datetime.now(UTC):%Y-%m-%d}, on crops of the clips below at many scales and speeds and on scenes "
+        f"finished {datetime.now(UTC):%Y-%m-%d}, contrast weight {config.objective.contrast_weight:g}, "
+        "on crops of the clips below at many scales and speeds and on scenes "
         f"that the program renders.{begun}{psnr} Not learned from, to try it on: signers, talking faces, traffic, "
         "actions in a laboratory.",
         "Footage": attributions(tier_a(footage), footage),

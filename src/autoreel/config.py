@@ -136,7 +136,7 @@ class PriorConfig(Strict):
     equal_level_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     behind_clean_share: Annotated[float, Field(ge=0, le=1)] = 0.9  # of the steps: frames behind clean ones
     reorder_share: Annotated[float, Field(ge=0, le=1)] = 0.15  # of their windows: the end is known
-    drift_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of those far from their first frame: drift
+    drift_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of the others that skip frames: context drifts
     own_context_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the training, its end: context is its own
     context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     guidance: Annotated[float, Field(ge=0, le=20)] = 1.5

@@ -23,7 +23,15 @@ from autoreel.runs import RunFolder
 from autoreel.training import latents
 from autoreel.training.budget import Budget
 from autoreel.training.latents import LatentWindows, cached_latents, frames_to_encode, plan_streams
-from autoreel.training.prior_stage import MOST_DRIFT, PriorStage, draw_context, draw_levels, draw_order, drift, reorder
+from autoreel.training.prior_stage import (
+    MOST_DRIFT,
+    PriorStage,
+    draw_context,
+    draw_levels,
+    draw_order,
+    drift_context,
+    reorder,
+)
 from autoreel.training.stage import NonFiniteError, Stage
 
 CPU = torch.device("cpu")
@@ -305,7 +313,7 @@ def test_what_is_seen_drifts_to_another_scene_and_the_first_frame_stays() -> Non
     times[:50] = torch.arange(6.0)
     counted = torch.ones(300, 6)
     counted[50:100, 3] = 0
-    seen = drift(generator, latents, times, counted, config) - latents
+    seen = drift_context(generator, latents, times, counted, config) - latents
     assert not seen[:, :, 0].any() and not seen[:100].any(), "nor beginnings and known ends"
     assert torch.allclose(seen[:, :, 1:2].expand(-1, -1, 5, -1, -1), seen[:, :, 1:], atol=1e-3), "it stands still"
     still = latents[:, :, 1:].mean(2, keepdim=True)
@@ -314,7 +322,7 @@ def test_what_is_seen_drifts_to_another_scene_and_the_first_frame_stays() -> Non
     assert float(share.min()) >= -1e-3 and 0.9 * MOST_DRIFT < float(share.max()) <= MOST_DRIFT + 1e-3
     before = generator.get_state()
     none = PriorConfig(window=6, drift_share=0)
-    assert torch.equal(drift(generator, latents, times, counted, none), latents)
+    assert torch.equal(drift_context(generator, latents, times, counted, none), latents)
     assert torch.equal(generator.get_state(), before)
 
 

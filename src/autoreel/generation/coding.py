@@ -27,7 +27,7 @@ from autoreel.models.streaming import GROUPS_AT_ONCE, decode_stream, encode_stre
 from autoreel.models.tiling import pad_to_stride, tiled_where_needed
 from autoreel.models.video_codec import VideoCodec
 
-GIVE_BACK_EVERY = 8  # pieces of a stream: at least 32 frames
+GIVE_BACK_EVERY = 8  # pieces of a stream; one latent frame or a few are a piece
 
 ItemT = TypeVar("ItemT")
 

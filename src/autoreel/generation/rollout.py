@@ -3,7 +3,7 @@
     window of 9, frame 20 is next     [0] . . . [13 14 15 16 17 18 19] -> 20
                  frame 21             [0] . . .             [17 18 19 20] -> 21
                                        |          the latest frames, from four to seven
-                                       the first frame stays in view, so that minutes do not wander
+                                       the first frame stays in view, to go by
 
 Context is lightly noised and the network is told how much (GameNGen, Valevski et al. 2024; Diffusion Forcing): small
 errors of what was made are then taken for that noise and not continued.

@@ -92,7 +92,7 @@ def give_back_memory() -> None:
 
     It keeps what was freed, for what comes next; tensors that come and go beside small things that stay leave holes in
     it, and a process that does the same for minutes grows: eight takes of 64x64 pixels from 382 to 457 MiB in 80
-    seconds of film. Asked once a second, it stays between 364 and 400 and takes no longer (one core, 2026-11-28).
+    seconds of film. Asked once a second of film it stays between 364 and 400, in the same time (one core, 2026-11-28).
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

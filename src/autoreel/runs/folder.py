@@ -42,7 +42,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda content: content,  # 2 has the codec's linear path look at its neighbours; see `_check_painting`
     2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
     3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
-    4: lambda content: content,  # 5 too
+    4: lambda content: content,  # 5 has other defaults again
 }
 # What a config.toml of before each format means by saying nothing.
 ABSENT: dict[int, dict[str, dict[str, Any]]] = {
@@ -373,7 +373,7 @@ def _migrate(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def _absent(manifest: Manifest) -> Mapping[str, Any]:
     found: dict[str, dict[str, Any]] = {}
-    for since in sorted(ABSENT, reverse=True):  # the oldest last: what was so first goes before
+    for since in sorted(ABSENT, reverse=True):  # the newest first: of a field in several, the oldest value is meant
         if manifest.config_format < since:
             for table, fields in ABSENT[since].items():
                 found[table] = {**found.get(table, {}), **fields}

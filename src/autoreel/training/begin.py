@@ -127,7 +127,7 @@ def choose_config(
     if wishes.config is not None:
         config = load_config(wishes.config, wishes.parts())
     elif wishes.preset == "auto" and _other_run(wishes) is not None:
-        config = _like(RunFolder.open(Path(wishes.start or "")).config)  # its layout is the only one that fits
+        config = _like(RunFolder.open(Path(wishes.start or "")))  # its layout is the only one that fits
     elif wishes.preset == "auto" and wishes.codec is not None and data is None:
         config = PRESETS["tiny"]  # what can be trained in the time says nothing of a codec that is not trained
     elif wishes.preset != "auto":
@@ -188,10 +188,17 @@ def _other_run(wishes: Wishes) -> Path | None:
     return Path(wishes.start) if wishes.start is not None and is_run(Path(wishes.start)) else None
 
 
-def _like(config: Config) -> Config:
-    """The config of another run, less what was about its footage and its seed."""
+def _like(run: RunFolder) -> Config:
+    """The config of another run, less what was about its footage, its seed, and what was usual when it was begun."""
+    config, today = run.config, PRESETS[run.config.preset]
     training = config.training.model_copy(update={"seed": TrainingConfig().seed})
-    return config.model_copy(update={"data": config.data.model_copy(update={"fps": None}), "training": training})
+    config = config.model_copy(update={"data": config.data.model_copy(update={"fps": None}), "training": training})
+    usual = {
+        table: {name: getattr(getattr(today, table), name) for name, value in fields.items()
+                if getattr(getattr(config, table), name) == value}
+        for table, fields in run.absent.items()
+    }  # fmt: skip
+    return with_parts(config, usual, str(run.root))
 
 
 def _changed(model: Any, where: str, **given: Any) -> Any:

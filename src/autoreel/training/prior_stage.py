@@ -9,9 +9,9 @@ Two kinds of steps, by noise levels in the order of the sequence; their shares a
 
 The first is what sampling meets, for every frame of a window in one pass. Every frame has its own level (Diffusion
 Forcing, Chen et al. 2024); equal levels because else the network copies a near-clean neighbour on still footage. In a
-share of the windows the end is moved forward in the sequence: a known future, which is only seen. In a share of those
-far from their first frame what is seen drifts towards another scene, as in minutes of film; the first frame is kept,
-to go by.
+share of the windows the end is moved forward in the sequence: a known future, which is only seen. Of the others that
+skip frames after their first, a share sees context that drifts towards another scene, as in minutes of film; the first
+frame is kept, to go by.
 
 Where footage is little, half of the windows are mirrored (training/latents.py), and the network is told which, so that
 nothing mirrored is made.
@@ -177,7 +177,7 @@ class PriorStage:
             seen = latents
             if own:
                 seen = self._own_context(latents, times, labels, mirrored, generator)
-            seen = drift(generator, seen, times, counted, config)
+            seen = drift_context(generator, seen, times, counted, config)
             context = draw_context(generator, seen, config)
         noise = torch.randn(latents.shape, generator=generator)
         # What is dropped is decided by the step alone, as all else.
@@ -338,19 +338,23 @@ def draw_order(generator: torch.Generator, batch: int, config: PriorConfig) -> t
     return torch.where(moved, order, place), 1.0 - known.float()
 
 
-def drift(generator: torch.Generator, latents: Tensor, times: Tensor, counted: Tensor, config: PriorConfig) -> Tensor:
-    """Frames as a rollout shows them that wanders into another scene; the first frame, which stays in view, is kept.
+def drift_context(
+    generator: torch.Generator, latents: Tensor, times: Tensor, counted: Tensor, config: PriorConfig
+) -> Tensor:
+    """Frames as a rollout shows them that drifts into another scene; the first frame, which stays in view, is kept.
 
-    What stands still in a window, its mean, is led a part of the way to that of another window, as in mixup (Zhang et
-    al. 2018). Learned is the frame that the footage has next, so what wandered is taken back.
+    The mean of a window's later frames, its scene, is led a part of the way to that of the next window of the batch, as
+    in mixup (Zhang et al. 2018). Learned is the frame that the footage has next, so what drifted is taken back. In a
+    batch of one window, and in footage of one scene, there is nothing to drift to. The mean holds the frames to learn
+    too, which no rollout has: little of each, and frames that were made in a rollout do not drift for the lack of it.
 
     Args:
         generator: of the step.
         latents: (B, C, T, h, w), in the order of the sequence.
         times: (B, T).
-        counted: (B, T), 0 for a known end: windows that have one stay as they are, what is given is true.
-        config: the share of the windows whose other frames are further from the first than the next; others stay too,
-            a rollout has hardly begun there.
+        counted: (B, T), 0 for a known end.
+        config: the share of the windows that have no known end (what is given is true) and skip frames after their
+            first (else a rollout has hardly begun).
 
     Returns:
         Latents of the same shape.
@@ -358,11 +362,11 @@ def drift(generator: torch.Generator, latents: Tensor, times: Tensor, counted: T
     if not config.drift_share:
         return latents  # and nothing is drawn: runs of before this was learned go on as they were begun
     later = (times > 0).float()[:, None, :, None, None]
-    still = (latents * later).sum(2, keepdim=True) / later.sum(2, keepdim=True)
+    scene = (latents * later).sum(2, keepdim=True) / later.sum(2, keepdim=True)
     may = (counted > 0).all(1) & (times[:, 1] > 1)
     drifts = may & (torch.rand(len(latents), generator=generator) < config.drift_share)
     amount = MOST_DRIFT * torch.rand(len(latents), generator=generator) * drifts
-    return latents + amount[:, None, None, None, None] * later * (still.roll(1, 0) - still)
+    return latents + amount[:, None, None, None, None] * later * (scene.roll(1, 0) - scene)
 
 
 def draw_context(generator: torch.Generator, latents: Tensor, config: PriorConfig) -> tuple[Tensor, Tensor]:
