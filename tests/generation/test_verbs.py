@@ -91,6 +91,21 @@ def test_nothing_jumps_where_given_and_made_meet(codec: FrameCodec) -> None:
     assert max(steps(led_over)) < 15
 
 
+def test_what_moves_away_leaves_no_shadow(codec: FrameCodec) -> None:
+    """The prior takes the scene for a darker one, and at once something bright covers its right side."""
+    darker, covered = plain(1, 60), plain(1, 60)
+    covered[:, :, 8:] = 250
+    taken, following = (codec.encode([picture])[0] for picture in (darker, covered))
+
+    def fill(row: Sequence[Timeline]) -> Iterator[Tensor]:
+        for i, level in enumerate(row[0].level[: row[0].shown].tolist()):
+            yield row[0].latents[None, :, i : i + 1] if level == 0 else taken if level < 1 else following
+
+    made = whole(verbs.continue_(Maker(codec, fill, 4, [(0, 0)]), [plain(5, 90)], 4))[0, 5:]
+    assert made[:, :, 8:].mean() == pytest.approx(250, abs=3), "nothing of the difference, 30, where it is covered"
+    assert made[:, :, :8].mean() > 75, "and most of it where all is still"
+
+
 def test_a_still_is_held_and_the_hold_not_shown(codec: FrameCodec) -> None:
     seen: list[tuple[int, int]] = []
 

@@ -18,7 +18,7 @@ from autoreel.clip import Frames
 from autoreel.errors import OutputError, RunError, translate_os_error
 from autoreel.runs import atomic_path
 
-FORMAT = 3  # since 3 a still is held before it moves
+FORMAT = 4  # since 3 a still is held before it moves, since 4 what moves away leaves no shadow
 CHUNK_BYTES = 4 << 20
 
 

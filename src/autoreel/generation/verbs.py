@@ -9,7 +9,8 @@ A frame that stands alone says little of what groups of its scene look like to t
 was another picture (of persons never seen 12 levels away, on average, where neighbours lie 3 apart). So it is held.
 
 What the prior cannot say of the last known frame (somebody it never saw, a stain on the wall) would be gone with the
-first frame it makes. So that frame is made anew too, and the difference is added to what follows, less and less.
+first frame it makes. So that frame is made anew too, and the difference is added to what follows, less and less, and
+where nothing moves: what moves away would leave a pale shadow.
 
 Frames are uint8, chunks of what is given (n, H, W, 3) of any size, chunks of what is made (B, n, H, W, 3), B takes.
 """
@@ -34,6 +35,7 @@ from autoreel.generation.timeline import Timeline
 
 RETAKE_LEVEL = 0.8  # how much the prior makes anew of a known frame to show what it takes it for
 CARRIED_OVER = 4  # latent frames over which the difference fades
+STILL = 0.5  # mean squared change of a place's latents at which a third of it is left; most places stay below 0.1
 END_GROUPS = 3  # of a known end that are shown to the prior: two at a time, and the first is made anew
 PICTURES_AT_ONCE = 16
 
@@ -72,7 +74,8 @@ class Maker:
             place += piece.shape[2]
             following = places > 0
             if bool(following.any()):
-                yield (piece + share * unsaid)[:, :, following]
+                change = (piece - retake).square().mean(1, keepdim=True)
+                yield (piece + share * torch.exp(-change / STILL) * unsaid)[:, :, following]
 
     def alike(self, frames: Frames) -> Frames:
         """Frames that are the same in every take."""
