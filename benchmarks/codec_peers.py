@@ -4,8 +4,8 @@
 
 FOOTAGE holds one folder for each subject. Each part is written to benchmarks/results as it is done, dated: JSON, and a
 Markdown table of all parts. Run it on an otherwise idle machine: budgets are wall time. A part that is there already
-under today's date is not run again, nor replaced by one of other conditions; `starter` and `ablation` that were stopped
-go on behind the rows that are there, with the same commit.
+under today's date is not run again, nor replaced by one of other conditions. One that was stopped begins anew;
+`starter` and `ablation` go on behind the rows that are there, with the same commit.
 """
 
 from __future__ import annotations
@@ -197,26 +197,35 @@ def main() -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     target = given.results / f"{day}-codec-peers.json"
-    for name in given.only.split(","):
-        conditions = {"hardware": hardware(), **{key: getattr(given, key) for key in CONDITIONS[name]}}
-        how = {"commit": commit.stdout.strip(), **conditions}
-        before = json.loads(target.read_text(encoding="utf-8")).get(name) if target.exists() else None
-        bench.rows = []
-        if before is not None:
-            begun = dict(before["measured_with"])
-            finished = begun.pop("finished")
-            if begun | {"commit": ""} != how | {"commit": ""}:
-                raise SystemExit(f"{target} holds {name} measured with {begun}; name another folder with --results")
-            if finished:
-                print(f"{name} is there, of commit {begun['commit']}")
-                continue
-            if name in ROW_BY_ROW and begun == how:
-                bench.rows = before["rows"]
+    names = given.only.split(",")
+    if unknown := [name for name in names if name not in RUNS]:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(RUNS)}")
+    there = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+    on = {"hardware": hardware()}
+    wanted = {name: on | {key: getattr(given, key) for key in CONDITIONS[name]} for name in names}
+    others = [name for name in names if name in there and conditions_of(there[name]) != wanted[name]]
+    if others:
+        parser.error(f"{target} holds {', '.join(others)}, measured otherwise; name another folder with --results")
+    for name in names:
+        how = {"commit": commit.stdout.strip(), **wanted[name]}
+        before = there.get(name, {"measured_with": {}, "rows": []})
+        if before["measured_with"].get("finished"):
+            print(f"{name} is there, of commit {before['measured_with']['commit']}")
+            continue
+        goes_on = name in ROW_BY_ROW and before["measured_with"].get("commit") == how["commit"]
+        if before["rows"] and not goes_on:
+            print(f"{name}, which was stopped, begins anew")
+        bench.rows = before["rows"] if goes_on else []
         for row in RUNS[name](bench):
             bench.rows.append(row)
             print(name, json.dumps(row), flush=True)
             write(keep(target, {"date": day}, name, {**how, "finished": False}, {"rows": bench.rows}), target)
         write(keep(target, {"date": day}, name, {**how, "finished": True}, {"rows": bench.rows}), target)
+
+
+def conditions_of(part: dict[str, Any]) -> dict[str, Any]:
+    """What decided its rows, the commit aside: one part is not measured with two programs, but may stay of an older."""
+    return {key: value for key, value in part["measured_with"].items() if key not in ("commit", "finished")}
 
 
 def write(found: dict[str, Any], target: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from tools import train_starter
 from tools.starter_footage import FRAMES, attributions, build_store, scene, tier_a
 
-from autoreel.config import CodecConfig, Config, DataConfig
+from autoreel.config import PRESETS, CodecConfig, Config, DataConfig
 from autoreel.models.codec import Codec
 from autoreel.models.stored import load_codec
 from autoreel.runs import RunFolder, StageState
@@ -73,5 +73,11 @@ def test_the_result_is_installed_with_its_card(footage: Path, tmp_path: Path) ->
         place = train_starter.install(run, footage, tmp_path / "starters")
     assert place == tmp_path / "starters" / "tiny" and load_codec(place).config == small
     card = (place / "README.md").read_text()
-    assert "license: cc-by-4.0" in card and "7 steps" in card and "`objects/a.mp4`: someone" in card
+    assert "license: cc-by-4.0" in card and "7 steps" in card and "contrast weight 2" in card and "`objects/a.mp4`: someone" in card
     assert sorted(path.name for path in (tmp_path / "starters").iterdir()) == ["tiny"]
+
+
+def test_the_starter_is_trained_for_reconstruction_with_half_the_contrast() -> None:
+    usual, config = PRESETS["tiny"], train_starter.starter_config("tiny", 3, "scratch")
+    assert config.codec.family == "vae" and config.training.seed == 3
+    assert config.objective.contrast_weight == usual.objective.contrast_weight / 2

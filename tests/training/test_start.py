@@ -71,17 +71,22 @@ def test_a_run_begins_with_another_runs_codec_and_does_not_need_it_again(tmp_pat
         assert all(torch.equal(state[key], weights[key]) for key in weights)
 
 
-def test_what_was_usual_when_the_other_run_began_is_left_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "contrast", "today"), [(4, 0.5, 0.5), (3, 0.5, 2.0), (3, 1.0, 1.0)])
+def test_what_was_usual_when_the_other_run_began_is_left_behind(
+    tmp_path: Path, version: int, contrast: float, today: float
+) -> None:
+    objective = SMALL.objective.model_copy(update={"contrast_weight": contrast})
     prior = SMALL.prior.model_copy(update={"steps": 6})
-    old = trained(tmp_path / "old", SMALL.model_copy(update={"prior": prior}))
+    old = trained(tmp_path / "old", SMALL.model_copy(update={"objective": objective, "prior": prior}))
     lines = (old.root / "config.toml").read_text().splitlines()
     new = ("drift_share = ", "preconditioned = ")  # format 5 has them
     (old.root / "config.toml").write_text("\n".join(line for line in lines if not line.startswith(new)))
-    content = json.loads((old.root / "run.json").read_text())
-    (old.root / "run.json").write_text(json.dumps({**content, "format": 4, "config_format": 4}))
+    content = json.loads((old.root / "run.json").read_text()) | {"format": version, "config_format": version}
+    (old.root / "run.json").write_text(json.dumps(content))
     assert RunFolder.open(old.root).config.prior.drift_share == 0
-    begun = open_run(tmp_path / "new", Wishes(start=str(tmp_path / "old")), BUDGET).config.prior
-    assert begun.preconditioned and begun.drift_share > 0 and begun.steps == 6
+    begun = open_run(tmp_path / "new", Wishes(start=str(tmp_path / "old")), BUDGET).config
+    assert begun.prior.preconditioned and begun.prior.drift_share > 0 and begun.prior.steps == 6
+    assert begun.objective.contrast_weight == today
 
 
 def test_a_codecs_own_folder_will_do(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ A frame that stands alone says little of what groups of its scene look like to t
 was another picture (of persons never seen 12 levels away, on average, where neighbours lie 3 apart). So it is held.
 
 What the prior cannot say of the last known frame (somebody it never saw, a stain on the wall) would be gone with the
-first frame it makes. So that frame is made anew too, and the difference is added to what follows, less and less, and
-where nothing moves: what moves away would leave a pale shadow.
+first frame it makes. So that frame is made anew too, and the difference is added to what follows, ever less of it, and
+least where something moves, which would leave a pale shadow.
 
 Frames are uint8, chunks of what is given (n, H, W, 3) of any size, chunks of what is made (B, n, H, W, 3), B takes.
 """

@@ -42,7 +42,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda content: content,  # 2 has the codec's linear path look at its neighbours; see `_check_painting`
     2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
     3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
-    4: lambda content: content,  # 5 has other defaults again
+    4: lambda content: content,  # 5 too; see `ABSENT`
 }
 # What a config.toml of before each format means by saying nothing.
 ABSENT: dict[int, dict[str, dict[str, Any]]] = {

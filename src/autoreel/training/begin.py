@@ -189,16 +189,20 @@ def _other_run(wishes: Wishes) -> Path | None:
 
 
 def _like(run: RunFolder) -> Config:
-    """The config of another run, less what was about its footage, its seed, and what was usual when it was begun."""
+    """The config of another run, without what was about its footage and its seed.
+
+    Values that were merely usual when it was begun become today's; one that was asked for and was usual too cannot be
+    told from them.
+    """
     config, today = run.config, PRESETS[run.config.preset]
-    training = config.training.model_copy(update={"seed": TrainingConfig().seed})
-    config = config.model_copy(update={"data": config.data.model_copy(update={"fps": None}), "training": training})
-    usual = {
-        table: {name: getattr(getattr(today, table), name) for name, value in fields.items()
-                if getattr(getattr(config, table), name) == value}
-        for table, fields in run.absent.items()
-    }  # fmt: skip
-    return with_parts(config, usual, str(run.root))
+    changed: dict[str, Any] = {"data": {"fps": None}, "training": {"seed": TrainingConfig().seed}}
+    for table, fields in run.absent.items():
+        for name, value in fields.items():
+            if getattr(getattr(config, table), name) == value:
+                changed.setdefault(table, {})[name] = getattr(getattr(today, table), name)
+    return config.model_copy(update={
+        table: getattr(config, table).model_copy(update=values) for table, values in changed.items()
+    })  # fmt: skip
 
 
 def _changed(model: Any, where: str, **given: Any) -> Any:

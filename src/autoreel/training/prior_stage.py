@@ -345,8 +345,8 @@ def drift_context(
 
     The mean of a window's later frames, its scene, is led a part of the way to that of the next window of the batch, as
     in mixup (Zhang et al. 2018). Learned is the frame that the footage has next, so what drifted is taken back. In a
-    batch of one window, and in footage of one scene, there is nothing to drift to. The mean holds the frames to learn
-    too, which no rollout has: little of each, and frames that were made in a rollout do not drift for the lack of it.
+    batch of one window, and in footage of one scene, there is nothing to drift to. The mean also contains the frames
+    to be learned, which a rollout does not have yet; each is a small part of it, and rollouts were not seen to suffer.
 
     Args:
         generator: of the step.
