@@ -132,7 +132,11 @@ def wait_for_checkpoint(run: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_signals_ask_for_a_stop_and_a_second_ctrl_c_insists(number: signal.Signals) -> None:
+def test_signals_ask_for_a_stop_and_a_second_ctrl_c_insists(
+    number: signal.Signals, request: pytest.FixtureRequest
+) -> None:
+    before = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
+    request.addfinalizer(lambda: signal.signal(number, before))
     notes: list[str] = []
     with stop_on_signals(notes.append) as stop:
         os.kill(os.getpid(), number)
@@ -142,6 +146,14 @@ def test_signals_ask_for_a_stop_and_a_second_ctrl_c_insists(number: signal.Signa
             os.kill(os.getpid(), signal.SIGINT)
         assert stopped_error("stopped", stop).exit_code == 128 + number
     assert stopped_error("stopped", threading.Event()).exit_code == StoppedError.exit_code == 130
+
+
+def test_nohup_is_heeded(request: pytest.FixtureRequest) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
+    with stop_on_signals(lambda line: None) as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.is_set()
 
 
 def test_time_already_trained_is_part_of_the_state(run: RunFolder) -> None:
