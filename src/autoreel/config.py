@@ -398,7 +398,7 @@ def load_config(
     preset = given.get("preset", "tiny")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError([f"unknown preset {preset!r}{nearest(str(preset), dict(PRESETS))}"], str(path))
-    return with_parts(PRESETS[preset], _merge(_merge(absent or {}, given), parts or {}), str(path))
+    return with_parts(PRESETS[preset], merge(merge(absent or {}, given), parts or {}), str(path))
 
 
 def read_changes(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -453,14 +453,15 @@ def with_parts(config: Config, parts: Mapping[str, Any], where: str) -> Config:
     codec = parts.get("codec")
     family = codec.get("family") if isinstance(codec, Mapping) else None
     changes = FAMILIES.get(family, {}) if isinstance(family, str) else {}
-    return from_mapping(Config, _merge(_merge(config.model_dump(), changes), parts), where)
+    return from_mapping(Config, merge(merge(config.model_dump(), changes), parts), where)
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables in one; where both say something, `over` is meant."""
     merged = dict(under)
     for key, value in over.items():
         inner = merged.get(key)
-        merged[key] = _merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        merged[key] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from autoreel.bounded import is_deep, read_bounded
-from autoreel.config import FORMER, Config, Strict, dump_config, from_mapping, load_config
+from autoreel.config import FORMER, Config, Strict, dump_config, from_mapping, load_config, merge
 from autoreel.errors import ConfigError, RunError, translate_os_error
 from autoreel.runs.atomic import atomic_path, atomic_write_text, make_folder, remove
 from autoreel.runs.in_place import append_row, locked, read_rows
@@ -372,11 +372,10 @@ def _migrate(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absent(manifest: Manifest) -> Mapping[str, Any]:
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
     for since in sorted(ABSENT, reverse=True):  # the newest first: of a field in several, the oldest value is meant
         if manifest.config_format < since:
-            for table, fields in ABSENT[since].items():
-                found[table] = {**found.get(table, {}), **fields}
+            found = merge(found, ABSENT[since])
     return found
 
 
