@@ -31,6 +31,7 @@ from autoreel.config import PRESETS, Config, DataConfig, from_mapping, with_part
 from autoreel.data.prepare import prepare
 from autoreel.data.store import FootageStore
 from autoreel.durations import parse_duration_s
+from autoreel.models.compute import keep_memory
 from autoreel.models.stored import load_codec
 from autoreel.runs import atomic_write_text
 from autoreel.training.start import find_starter
@@ -193,6 +194,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
+    keep_memory()  # as every training of ours does; for the peers' too
     bench, day = Bench(given), datetime.now(UTC).strftime("%Y-%m-%d")
     given.results.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 from types import SimpleNamespace
 
 import pytest
@@ -46,3 +47,21 @@ def test_memory_is_given_back_where_the_c_library_can(
     assert found == asked
     monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
     compute.give_back_memory()  # a C library of another kind
+
+
+@pytest.mark.parametrize(("platform", "asked"), [("linux", 2), ("darwin", 0), ("win32", 0)])
+def test_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch, platform: str, asked: int) -> None:
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr("sys.platform", platform)
+    library = SimpleNamespace(mallopt=lambda option, value: found.append((option, value)))
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    compute.keep_memory()
+    assert len(found) == asked
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
+    compute.keep_memory()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="a C library without mallopt")
+def test_the_c_library_takes_what_is_asked_for() -> None:
+    assert ctypes.CDLL(None).mallopt(compute.TRIM_THRESHOLD, compute.MOST_KEPT) == 1
+    assert ctypes.CDLL(None).mallopt(compute.MMAP_THRESHOLD, compute.MOST_IN_HEAP) == 1

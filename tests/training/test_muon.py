@@ -21,7 +21,10 @@ def matrix(shape: tuple[int, int], smallest: float = 1.0) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
-def test_singular_values_become_about_one(shape: tuple[int, int], scale: float) -> None:
+def test_singular_values_become_about_one(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], scale: float
+) -> None:  # fmt: skip
+    monkeypatch.setattr(muon, "matrix_dtype", lambda device: torch.float32)  # whose digits the directions are held to
     x = matrix(shape, 0.3)
     found = orthogonalised(scale * x)
     u, _, v = torch.linalg.svd(x, full_matrices=False)
@@ -44,7 +47,7 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
 
 @pytest.mark.parametrize("in_bfloat16", [False, True])
 def test_steps_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, in_bfloat16: bool) -> None:
-    monkeypatch.setattr(muon, "is_fast_in_bfloat16", lambda device: in_bfloat16)
+    monkeypatch.setattr(muon, "matrix_dtype", lambda device: torch.bfloat16 if in_bfloat16 else torch.float32)
     ours, theirs = (nn.Parameter(matrix((32, 128))) for _ in range(2))
     before = ours.detach().clone()
     one = Muon([ours], lr=0.01)

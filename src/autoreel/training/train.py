@@ -15,7 +15,7 @@ import torch
 from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore
 from autoreel.errors import OutputError, RunError, UsageError
-from autoreel.models.compute import choose_device
+from autoreel.models.compute import choose_device, keep_memory
 from autoreel.runs import Manifest, RunFolder, StageState, layout_of
 from autoreel.training.begin import other_footage
 from autoreel.training.budget import Budget, divide, show_duration
@@ -112,6 +112,7 @@ def train(
         shown = open_things.enter_context(display(report))
         stop = stop or open_things.enter_context(stop_on_signals(shown.note))
         open_things.enter_context(threads_given_back())
+        keep_memory()
         _use_footage(run, store)
         _note_changes(run, shown)
         if run.config.pretrained is not None:
