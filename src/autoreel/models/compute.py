@@ -106,9 +106,9 @@ def give_back_memory() -> None:
 def keep_memory() -> None:
     """Have the C library keep what a training frees, where it can (glibc): the next step takes as much again.
 
-    By its own rules it hands the top of its heap back to the system after every step, which then clears each page anew:
-    9,000 page faults in a step of `tiny`, 7 % of its time (two cores of an AMD EPYC, Zen 5, 2026-11-28); none with this,
-    and a peak of 629 MiB instead of 622.
+    By its own rules it hands the top of its heap back to the system after every step, which then clears each page
+    anew: 9,000 page faults in a step of `tiny`, 7 % of its time (two cores of an AMD EPYC, Zen 5, 2026-11-28). With
+    this there are none, at a peak of 629 MiB instead of 622.
     """
     option = _of_glibc("mallopt")
     if option is not None:
