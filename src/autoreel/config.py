@@ -156,7 +156,7 @@ class TrainingConfig(Strict):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     codec_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    adversary_start: Annotated[float, Field(ge=0, le=1)] = 0.8  # share of the codec's budget after which it joins
+    adversary_start: Annotated[float, Field(ge=0, le=1)] = 0.6  # share of the codec's budget after which it joins
     codec_batch: Annotated[int, Field(ge=1)] = 4
     codec_frames: Annotated[int, Field(ge=1)] = 17
     codec_rate: Annotated[float, Field(gt=0)] = 4e-3

@@ -147,7 +147,7 @@ def test_a_config_file_and_parts_on_the_command_line(tmp_path: Path) -> None:
 NEW = ("drift_share", "preconditioned")  # in format 5
 
 
-@pytest.mark.parametrize(("version", "said_nothing"), [(3, ("mirror", *NEW)), (4, NEW)])
+@pytest.mark.parametrize(("version", "said_nothing"), [(3, ("mirror", *NEW)), (4, NEW), (5, ())])
 def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
     tmp_path: Path, version: int, said_nothing: tuple[str, ...]
 ) -> None:
@@ -155,6 +155,8 @@ def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
     path.write_text("preset = 'tiny'\n")
     root = open_run(tmp_path / "run", Wishes(config=path), BUDGET).root
     written = (root / "config.toml").read_text()
+    assert "\nadversary_start = 0.6\n" in written
+    written = written.replace("adversary_start = 0.6", "adversary_start = 0.8")
     contrast = 0.5 if version == 3 else 2.0
     former, _, rest = written.replace("contrast_weight = 2.0", f"contrast_weight = {contrast}", 1).partition("[prior]")
     prior, _, rest = rest.partition("\n[")
@@ -165,11 +167,13 @@ def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
         content.pop("config_format")
     (root / "run.json").write_text(json.dumps(content))
     config = open_run(root, Wishes(config=path), BUDGET).config
-    assert config.prior.drift_share == 0 and not config.prior.preconditioned
-    assert config.prior.mirror == (version == 4)
+    assert config.training.adversary_start == 0.8
+    if version < 5:
+        assert config.prior.drift_share == 0 and not config.prior.preconditioned
+    assert config.prior.mirror == (version > 3)
     assert config.objective.contrast_weight == contrast
     with pytest.raises(UsageError, match="begun with another config"):
-        path.write_text("preset = 'tiny'\n[prior]\ndrift_share = 0.5\n")
+        path.write_text("preset = 'tiny'\n[training]\nadversary_start = 0.6\n")
         open_run(root, Wishes(config=path), BUDGET)
 
 

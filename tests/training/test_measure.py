@@ -36,7 +36,7 @@ def test_both_parts_of_the_training_are_measured(monkeypatch: pytest.MonkeyPatch
         return 1.0 if progress < stage.config.training.adversary_start else 6.0
 
     monkeypatch.setattr(measure, "step_seconds", seconds)
-    assert codec_step_s(SMALL, torch.device("cpu")) == pytest.approx(2 * (0.8 * 1.0 + 0.2 * 6.0))
+    assert codec_step_s(SMALL, torch.device("cpu")) == pytest.approx(2 * (0.6 * 1.0 + 0.4 * 6.0))
 
 
 def test_noise_is_footage_like_any_other() -> None:

@@ -34,7 +34,7 @@ from autoreel.runs.weights import Layout, read_shape, read_weights, write_weight
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 5
+FORMAT = 6
 MAX_MANIFEST_BYTES = 4 << 20
 OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
@@ -43,11 +43,13 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda content: content,  # 3 has other fields in config.toml, which stays as it was; see `FORMER`
     3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
     4: lambda content: content,  # 5 too; see `ABSENT`
+    5: lambda content: content,  # 6 too
 }
 # What a config.toml of before each format means by saying nothing.
 ABSENT: dict[int, dict[str, dict[str, Any]]] = {
     4: {"objective": {"contrast_weight": 0.5}, "prior": {"mirror": False}},
     5: {"prior": {"drift_share": 0.0, "preconditioned": False}},
+    6: {"training": {"adversary_start": 0.8}},
 }
 
 
