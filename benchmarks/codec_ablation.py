@@ -6,8 +6,10 @@
 STORE is a folder that `autoreel prepare` made. Every row changes the preset in one thing: family, backbone,
 discriminator, loss term, stride or latent channels. Reconstruction is measured on the test side; with --prior-budget a
 prior is trained on each row's latents too, and its loss on held-out footage stands beside (normalised latents, so rows
-of one shape of latents compare). With --runs the same command goes on where it was stopped. Budgets are wall time: run
-it on an otherwise idle machine, or give steps ("200 steps"), which compares equal updates instead of equal time.
+of one shape of latents compare), and the Frechet distance of 64 clips that it makes to the training footage, which
+compares all rows (where the footage is enough for it). With --runs the same command goes on where it was stopped.
+Budgets are wall time: run it on an otherwise idle machine, or give steps ("200 steps"), which compares equal updates
+instead of equal time.
 """
 
 from __future__ import annotations
@@ -21,17 +23,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from codec_quality import hardware, measure
+from real_side import Real
 
+import autoreel
 from autoreel.config import PRESETS, Config, with_parts
 from autoreel.data.store import FootageStore
+from autoreel.evaluation.encoder import WINDOW, look
+from autoreel.evaluation.learning import open_encoder
 from autoreel.models.codec import Codec
 from autoreel.models.opening import own_codec
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.train import begin, train
 
+MADE, MADE_FRAMES, AT_ONCE = 64, 32, 8  # clips of each prior
 Parts = Mapping[str, Mapping[str, Any]]
 SIXTEEN = {
     "spatial_stride": 16, "widths": (48, 96, 192, 320), "encoder_depths": (1, 1, 1, 1), "decoder_depths": (1, 1, 2, 2),
@@ -55,12 +63,14 @@ ROWS: dict[str, tuple[str, Parts]] = {
     "LeCAM": ("adversary", {"objective": {"lecam_weight": 0.005}}),
     "adversary 2": ("adversary", {"objective": {"adversarial_weight": 2.0}}),
     "no features": ("adversary", {"objective": {"feature_weight": 0.0}}),
+    "adversary from 0.8 on": ("adversary", {"training": {"adversary_start": 0.8}}),
     "penalty every 8": ("adversary", {"objective": {"r1_every": 8}}),
     "l1": ("reconstruction", {"objective": {"reconstruction": "l1"}}),
     "l2": ("reconstruction", {"objective": {"reconstruction": "l2"}}),
     "no frame difference": ("reconstruction", {"objective": {"difference_weight": 0.0}}),
     "no contrast": ("reconstruction", {"objective": {"contrast_weight": 0.0}}),
     "contrast 1": ("reconstruction", {"objective": {"contrast_weight": 1.0}}),
+    "contrast 4": ("reconstruction", {"objective": {"contrast_weight": 4.0}}),
     "wavelet 0.5": ("reconstruction", {"objective": {"wavelet_weight": 0.5}}),
     "KL 0": ("latents", {"objective": {"kl_weight": 0.0}}),
     "KL 1e-3": ("latents", {"objective": {"kl_weight": 1e-3}}),
@@ -101,7 +111,27 @@ def one(name: str, store: FootageStore, given: argparse.Namespace, folder: Path)
         looks = [row for row in run.metrics() if row["stage"] == "prior" and "validation/flow_next" in row]
         if looks:
             found |= {key: looks[-1][f"validation/{key}"] for key in ("flow_first", "flow_next")}
+        distance = distance_of_made(path, store, folder)
+        if distance is not None:
+            found["frechet"] = distance
     return found
+
+
+def distance_of_made(path: Path, store: FootageStore, folder: Path) -> float | None:
+    """Frechet distance of clips that a run's prior makes, of each label alike, to the training footage.
+
+    The encoder of the footage is kept in `folder`, so that all rows are seen with one. None: too little footage.
+    """
+    encoder = open_encoder(folder, store, report=print)
+    made_of = autoreel.load(path)
+    labels = [made_of.labels[i % len(made_of.labels)] if made_of.labels else None for i in range(MADE)]
+    clips = np.concatenate([
+        made_of.generate_batch(labels[first : first + AT_ONCE], MADE_FRAMES + 1, range(first, first + AT_ONCE))
+        for first in range(0, MADE, AT_ONCE)
+    ])[:, 1:]  # fmt: skip
+    real = Real.of(store, encoder, MADE * MADE_FRAMES // WINDOW)
+    distance: float | None = real.to_training(look(encoder, clips).features)["frechet"]
+    return distance
 
 
 def table(results: Mapping[str, Mapping[str, Any]], store: FootageStore, given: argparse.Namespace) -> str:
@@ -118,15 +148,16 @@ def table(results: Mapping[str, Mapping[str, Any]], store: FootageStore, given: 
         f"`{given.store.name}` at {store.size[1]}x{store.size[0]} px, measured on {windows} windows that were not "
         f"trained on ({store.how_split}); {hardware()}; commit {commit}.",
         "",
-        "| what | changes | parameters | steps | PSNR dB | SSIM | PSNR of changes | sharpness | prior, first | next |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| what | changes | parameters | steps | PSNR dB | SSIM | PSNR of changes | sharpness "
+        "| prior, first | next | made |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for name, row in results.items():
         figures = [
             f"{row[key]:.{digits}f}" if key in row else "-"
             for key, digits in (
                 ("psnr_db", 2), ("ssim", 4), ("temporal_psnr_db", 2), ("sharpness_kept", 3),
-                ("flow_first", 4), ("flow_next", 4),
+                ("flow_first", 4), ("flow_next", 4), ("frechet", 2),
             )
         ]  # fmt: skip
         size = f"{row['parameters'] / 1e6:.1f} M"

@@ -3,7 +3,8 @@
     python benchmarks/prior_ablation.py RUN --work FOLDER --steps 300 [--clips 64] [--only NAME ...] [--out RESULT.json]
 
 RUN is a run folder with a trained codec and `footage/`. Every row changes the table [prior] in one thing: how many
-windows have one noise level, clean context, or an order in which a later frame is known; the width of the window.
+windows have one noise level, context that drifts, or an order in which a later frame is known; how many steps learn
+behind clean context; the width of the window; mirrored footage; preconditioning.
 Measured: the flow loss on held-out windows (of a first frame, and of one after clean context); the distance of new
 clips to the training footage and to held-out clips, and of what follows 17 frames of held-out clips to the latter; how
 many of the new clips show the label that they were asked for, told by a judge of real clips; and how near what is made
@@ -62,6 +63,9 @@ ROWS: dict[str, Mapping[str, Any]] = {
     "none of the three": {"equal_level_share": 0.0, "behind_clean_share": 0.0, "reorder_share": 0.0},
     "window 5": {"window": 5},
     "no label dropout": {"label_dropout": 0.0},
+    "not mirrored": {"mirror": False},
+    "no drift": {"drift_share": 0.0},
+    "not preconditioned": {"preconditioned": False},
 }
 
 

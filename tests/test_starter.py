@@ -14,6 +14,7 @@ from autoreel.config import PRESETS, CodecConfig, Config, DataConfig
 from autoreel.models.codec import Codec
 from autoreel.models.stored import load_codec
 from autoreel.runs import RunFolder, StageState
+from autoreel.training.start import differences, find_starter
 
 TABLE = """# Licences
 | file | size | fps | seconds | sound | from | licence | tier |
@@ -33,6 +34,20 @@ def footage(tmp_path: Path) -> Path:
         path.write_bytes(b"")
     (tmp_path / "footage" / "LICENCES.md").write_text(TABLE)
     return tmp_path / "footage"
+
+
+def test_the_starter_that_is_shipped_is_whole() -> None:
+    place = find_starter(PRESETS["tiny"].codec)
+    assert place is not None
+    codec = load_codec(place)  # strictly, by the hash that its config names
+    assert not differences(codec.config, PRESETS["tiny"].codec)
+    assert sum(path.stat().st_size for path in place.iterdir()) <= 20_000_000
+    card = (place / "README.md").read_text(encoding="utf-8")
+    assert "license: cc-by-4.0" in card and "(attribution: " in card
+    assert not [name for name in ("asl_gestures", "talking_face", "traffic", "actions_lab") if f"`{name}/" in card]
+    x = torch.rand(1, 3, 5, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert float((codec.decode(codec.encode(x).mode()) - x).square().mean()) < float(x.var())
 
 
 def test_only_licensed_footage_that_it_is_not_tried_on_is_taken(footage: Path) -> None:

@@ -15,6 +15,7 @@ from autoreel.errors import ConfigError
 
 MAX_CONFIG_BYTES = 1 << 20
 MAX_PROBLEMS = 100  # that are told at once
+MOST_GUIDANCE, MOST_STEPS = 20.0, 1000
 ModelT = TypeVar("ModelT", bound="Strict")
 
 Family = Literal["gan", "ae", "vae", "vae-gan"]
@@ -139,8 +140,21 @@ class PriorConfig(Strict):
     drift_share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of the others that skip frames: context drifts
     own_context_share: Annotated[float, Field(ge=0, le=1)] = 0.0  # of the training, its end: context is its own
     context_noise: Annotated[float, Field(ge=0, le=0.5)] = 0.03
-    guidance: Annotated[float, Field(ge=0, le=20)] = 1.5
-    steps: Annotated[int, Field(ge=1, le=1000)] = 4
+    guidance: Annotated[float, Field(ge=0, le=MOST_GUIDANCE)] = 1.5
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 4
+
+
+def sampling_problems(guidance: float | None, steps: int | None) -> Iterator[str]:
+    """What is wrong with how a prior is asked to sample; None leaves it to the run.
+
+    Args:
+        guidance: `PriorConfig.guidance` instead of the run's.
+        steps: `PriorConfig.steps` instead of the run's.
+    """
+    if guidance is not None and not 0 <= guidance <= MOST_GUIDANCE:  # nan lies nowhere
+        yield f"guidance {guidance:g}: it must lie between 0 and {MOST_GUIDANCE:g}"
+    if steps is not None and not 1 <= steps <= MOST_STEPS:
+        yield f"steps {steps}: they must lie between 1 and {MOST_STEPS}"
 
 
 class UpscalerConfig(Strict):

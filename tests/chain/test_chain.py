@@ -239,6 +239,7 @@ def test_every_verb_of_two_ends_makes_its_takes(run: Path, place: Path, capfd: p
     assert kept["level"] is not None and kept["made"]["verb"] == "vary"
     assert json.loads((place / "verb.drift.json").read_text())["made"]["verb"] == "morph"
     assert main(["generate", str(run), "--sampler", "gaussian", *short]) == 0
+    assert json.loads((place / "verb.drift.json").read_text())["made"]["sampler"] == "gaussian"
 
 
 def test_as_much_of_a_clip_is_taken_as_is_asked_for(run: Path, place: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -261,7 +262,11 @@ def test_the_solver_is_chosen(run: Path, place: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Run, "takes", noted)
     out = place / "solved.mp4"
     assert main(["generate", str(run), "--length", "0.2s", "--solver", "heun", "-o", str(out)]) == 0
-    assert asked == ["heun"] and json.loads((place / "solved.drift.json").read_text())["made"]["solver"] == "heun"
+    assert asked == ["heun"]
+    made = json.loads((place / "solved.drift.json").read_text())["made"]
+    assert (made["solver"], made["sampler"]) == ("heun", "prior") and made["steps"] and made["guidance"]
+    assert main(["generate", str(run), "--guidance", "nan", "--steps", "0", "-o", str(out)]) == 2
+    assert main(["generate", str(run), "--sampler", "normal", "--label", "ad", "-o", str(out)]) == 2
     assert main(["generate", str(run), "--solver", "hein", "-o", str(out)]) == 2
 
 

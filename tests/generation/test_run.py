@@ -86,6 +86,36 @@ def test_rebuild_at_another_size(run: Run, size: tuple[int, int], monkeypatch: p
     assert tiled.shape == (10, 4 * size[0], 4 * size[1], 3)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Options(steps=0), "steps 0: they must lie between 1 and 1000"),
+        (Options(steps=1001), "between 1 and 1000"), (Options(guidance=float("nan")), "guidance nan"),
+        (Options(guidance=-1), "guidance -1: it must lie between 0 and 20"), (Options(guidance=21), "between 0 and 20"),
+        (Options(sampler="normal"), "'normal' knows no labels"), (Options(sampler="gaussian"), "knows no labels"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_of_a_sampler_is_said(run: Run, options: Options, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        run.generate("bend", 5, options=options)
+
+
+def test_what_options_mean_for_a_run(run: Run) -> None:
+    assert run.told(Options()) == {"sampler": "prior", "guidance": 1.5, "steps": 2, "solver": "adams"}
+    assert run.told(Options(0.0, 8, "heun")) == {"sampler": "prior", "guidance": 0.0, "steps": 8, "solver": "heun"}
+    assert run.told(Options(sampler="normal")) == {"sampler": "normal"}
+
+
+def test_a_gaussian_is_there_when_it_was_fitted(folder: Path) -> None:
+    run = autoreel.load(folder, device="cpu")
+    assert not run.has_gaussian
+    with pytest.raises(RunError, match="keeps no Gaussian fit"):
+        run.generate(None, 5, options=Options(sampler="gaussian"))
+    run.fit_gaussian([run.encode(clip(17))])
+    assert run.has_gaussian
+    assert run.generate(None, 5, options=Options(sampler="gaussian")).shape == (5, 16, 24, 3)
+
+
 @pytest.mark.parametrize("num_frames", [1, 4, 5, 33])
 def test_generate_has_the_asked_length(run: Run, num_frames: int) -> None:
     made = run.generate("bend", num_frames)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,12 +59,25 @@ def test_the_command_writes_and_checks_both_sides(tmp_path: Path, capsys: pytest
             assert difference(codec, tmp_path / "onnx", name, sizes) < onnx_files.TOLERANCE
 
 
-def test_a_transformer_takes_every_size_too(tmp_path: Path) -> None:
-    config = {"family": "gan", "backbone": "transformer", "widths": (8, 8, 8), "attention_window": 4, **DEPTHS}
+FOUR = {"spatial_stride": 16, "widths": (8,) * 4, "encoder_depths": (0, 0, 0, 1), "decoder_depths": (0, 0, 0, 1)}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"family": "gan", "backbone": "transformer", "widths": (8, 8, 8), "attention_window": 4, **DEPTHS},
+        {"backbone": "transformer", "attention_window": 4, **FOUR},
+        {"temporal_stride": 1, "widths": (8, 8, 8), **DEPTHS},
+    ],
+    ids=["transformer gan", "transformer 4x16x16", "1x8x8"],
+)  # fmt: skip
+def test_other_layouts_take_every_size_too(tmp_path: Path, config: dict[str, Any]) -> None:
     codec = codec_of(CodecConfig.model_validate(config))
-    assert set(onnx_files.save_onnx(codec, tmp_path / "onnx")) == {"decoder"}
-    for sizes in ((1, 1, 1, 1), (2, 5, 9, 4)):
-        assert difference(codec, tmp_path / "onnx", "decoder", sizes) < onnx_files.TOLERANCE
+    sides = {"decoder"} if config.get("family") == "gan" else {"encoder", "decoder"}
+    assert set(onnx_files.save_onnx(codec, tmp_path / "onnx")) == sides
+    for name in sides:
+        for sizes in ((1, 1, 1, 1), (2, 5, 9, 4)):
+            assert difference(codec, tmp_path / "onnx", name, sizes) < onnx_files.TOLERANCE
 
 
 def test_files_that_compute_something_else_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

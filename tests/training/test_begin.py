@@ -84,13 +84,29 @@ def test_a_file_that_was_left_out_for_now_is_not_added_to_what_a_run_learned_fro
     [
         (Wishes(fit="letterbox"), "prepared with --fit crop"),
         (Wishes(fps=12.0), "prepared with --fps left out"),
-        (Wishes(preset="small"), "prepared with 64x64 pixels and not the 128x128 of --preset small"),
     ],
 )
 def test_prepared_footage_is_as_it_is(tmp_path: Path, wishes: Wishes, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         open_run(tmp_path / "run", wishes, BUDGET, data=DataConfig())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_takes_prepared_footage_of_another_size(tmp_path: Path) -> None:
+    """Its networks know no size, and its starter learned at many."""
+    data, told = PRESETS["small"].data, []
+    for _ in range(2):
+        run = open_run(tmp_path / "run", TINY, BUDGET, data=data)
+    config = run.config
+    assert (config.preset, config.codec, config.data) == ("tiny", PRESETS["tiny"].codec, data)
+    assert config.training.start == "starter" and "start.safetensors" in run.manifest.weights
+    choose_config(TINY, BUDGET, data=data, report=told.append)
+    assert not told
+    config = choose_config(Wishes(), BUDGET, data=data, report=told.append)
+    assert config.preset == "small" and "--preset tiny has one" in told[0]
+    choose_config(Wishes(start="scratch"), BUDGET, data=data, report=told.append)
+    choose_config(Wishes(), BUDGET, data=PRESETS["tiny"].data, report=told.append)
+    assert len(told) == 1
 
 
 def test_a_config_of_another_size_than_the_prepared_footage_is_refused(tmp_path: Path) -> None:

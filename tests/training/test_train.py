@@ -17,6 +17,7 @@ from autoreel.runs import RunFolder, layout_of
 from autoreel.training import doctor, measure, train
 from autoreel.training.budget import Budget
 from autoreel.training.measure import NoiseFootage
+from autoreel.training.progress import Lines
 from autoreel.training.stage import Export
 from autoreel.training.train import BuildStage, begin
 
@@ -261,3 +262,18 @@ def test_auto_takes_the_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lines[0] == "preset small for 20m00s (measured: small 0.20 s/step, base 3.00 s/step)"
     told = list(doctor._speed(Budget.parse("20m")))
     assert "largest preset for a budget of 20m00s: small" in told[-1], "the doctor names the one that is taken"
+
+
+@pytest.mark.parametrize(("errors", "said"), [((0.9, 0.3, 0.44), False), ((0.9, 0.3, 0.4, 0.6), True), ((), False)])
+def test_that_footage_is_known_by_heart_is_said(tmp_path: Path, errors: tuple[float, ...], said: bool) -> None:
+    run = RunFolder.create(tmp_path / "run", toy_config())
+    with run.lock():
+        run.append_metrics({"stage": "codec", "step": 9, "validation/flow_next": 0.01})
+        run.append_metrics({"stage": "prior", "step": 1, "validation/flow_next": float("nan")})
+        for number, error in enumerate(errors):
+            run.append_metrics({"stage": "prior", "step": 100 * number, "validation/flow_next": error})
+    told: list[str] = []
+    train._note_learned_by_heart(run, Lines(told.append))
+    assert bool(told) == said
+    if said:
+        assert "lowest after 100 steps (0.30, now 0.60)" in told[0]

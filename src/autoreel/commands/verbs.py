@@ -303,11 +303,14 @@ def _checked(
 ) -> float | None:
     """The length in seconds, after everything that can be wrong was said at once."""
     from autoreel import preflight
+    from autoreel.config import sampling_problems
 
     problems: list[AutoreelError] = [wrong] if wrong is not None else []
     count = making.count if isinstance(making, Making) else 1
     if count < 1:
         problems.append(UsageError(f"--count {count}: at least one clip is needed"))
+    if isinstance(making, Making):
+        problems += [UsageError(f"--{problem}") for problem in sampling_problems(making.guidance, making.steps)]
     for what, path in given.items():
         problems += preflight.check_input(path, what)
     for path in _paths(out, count):
@@ -377,15 +380,14 @@ def _make(
     from autoreel.generation.run import Options
 
     options = Options(making.guidance, making.steps, making.solver, sampler)
-    paths = _paths(out, making.count)
+    paths, how = _paths(out, making.count), opened.told(options)
     for first in range(0, making.count, SIDE_BY_SIDE):
         some = paths[first : first + SIDE_BY_SIDE]
         seeds = [making.seed + first + i for i in range(len(some))]
         takes = make(opened.takes([making.label] * len(some), seeds, options))
         meters = _write(some, run, opened, takes, verb, num_frames, making, seed=seeds[0])
         for path, seed, meter in zip(some, seeds, meters, strict=True):
-            made: dict[str, Any] = {"verb": verb, "run": str(run), "label": making.label, "seed": seed}
-            made |= {"guidance": making.guidance, "steps": making.steps, "solver": making.solver}
+            made: dict[str, Any] = {"verb": verb, "run": str(run), "label": making.label, "seed": seed, **how}
             _tell_drift(path, run, meter, made | {name: str(what) for name, what in given.items()})
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoreel.clip import Frames
-from autoreel.config import Config, nearest
+from autoreel.config import Config, nearest, sampling_problems
 from autoreel.errors import RunError, UsageError
 from autoreel.generation import draws, verbs
 from autoreel.generation import timeline as rows
@@ -78,7 +78,7 @@ class Run:
         rate: frames per second.
         device: to compute on.
         no_prior: why there is none.
-        gaussian: file of the fit to the footage's latents; None when no latents were ever made.
+        gaussian: file of the fit to the footage's latents, which is there once latents were made; None for none.
         upscaler: opens what enlarges its frames; None where there is none.
     """
 
@@ -154,7 +154,7 @@ class Run:
     @property
     def has_gaussian(self) -> bool:
         """Whether there is a fit of the footage's latents for the sampler "gaussian"."""
-        return self._fitted is not None or self._gaussian is not None
+        return self._fitted is not None or (self._gaussian is not None and self._gaussian.is_file())
 
     def fit_gaussian(self, clips: Iterable[Latents]) -> None:
         """Fit the Gaussian of the sampler "gaussian" to latents of clips, where the run folder keeps none.
@@ -215,11 +215,14 @@ class Run:
             options: guidance, steps, solver.
 
         Raises:
-            UsageError: no such label, or no take.
+            UsageError: no such label, one for a sampler that knows none, or no take.
             RunError: the prior is not trained yet.
         """
         if not labels:
             raise UsageError("at least one label is needed")
+        sampler = self.sampler_of(options)
+        if sampler != "prior" and any(label is not None for label in labels):
+            raise UsageError(f"the sampler {sampler!r} knows no labels; leave the label out")
         numbers = [(self._number(label), seed) for label, seed in zip(labels, seeds, strict=True)]
         return Maker(self._codec, self._filler(options), self.config.prior.window, numbers)
 
@@ -455,18 +458,31 @@ class Run:
     def _codec_for(self, size: tuple[int, int]) -> FrameCodec:
         return FrameCodec(self._untiled, size, self.config.data.fit, self.device, self._dtype)
 
+    def sampler_of(self, options: Options) -> Sampler:
+        """What "auto" means for this run."""
+        if options.sampler != "auto":
+            return options.sampler
+        return "normal" if self.config.codec.family == "gan" else "prior"
+
+    def told(self, options: Options) -> dict[str, str | float]:
+        """What options mean for this run, for whoever wants to make the same again."""
+        sampler = self.sampler_of(options)
+        if sampler != "prior":
+            return {"sampler": sampler}
+        sampling = self._sampling(options)
+        return {
+            "sampler": sampler, "guidance": sampling.guidance, "steps": sampling.steps, "solver": sampling.solver,
+        }  # fmt: skip
+
     def _filler(self, options: Options) -> Fill:
-        sampler = options.sampler
-        if sampler == "auto":
-            sampler = "normal" if self.config.codec.family == "gan" else "prior"
+        sampler = self.sampler_of(options)
         if sampler == "normal":
             return partial(draws.normal, self._untiled)
         if sampler == "gaussian":
-            if self._fitted is None and self._gaussian is None:
-                raise RunError(f"{self._no_prior}, and no fit of its latents; run `autoreel train --stage prior` on it")
-            if self._fitted is None and self._gaussian is not None:
+            if self._fitted is None:
+                if self._gaussian is None:
+                    raise RunError("this run keeps no Gaussian fit of its latents")
                 self._fitted = draws.Gaussian.load(self._gaussian, math.prod(self._codec.shape))
-            assert self._fitted is not None
             return self._fitted.draw
         sampling = self._sampling(options)
         assert self._prior is not None, "_sampling was asked first"
@@ -477,13 +493,13 @@ class Run:
         if self._prior is None:
             raise RunError(f"{self._no_prior}; run `autoreel train --stage prior` on it")
         config = self.config.prior
-        steps = config.steps if options.steps is None else options.steps
-        guidance = config.guidance if options.guidance is None else options.guidance
-        if steps < 1:
-            raise UsageError(f"at least one step is needed, not {steps}")
+        for problem in sampling_problems(options.guidance, options.steps):
+            raise UsageError(problem)
         return Sampling(
-            steps=steps, guidance=guidance, context_noise=config.context_noise, solver=options.solver, dtype=self._dtype
-        )
+            steps=config.steps if options.steps is None else options.steps,
+            guidance=config.guidance if options.guidance is None else options.guidance,
+            context_noise=config.context_noise, solver=options.solver, dtype=self._dtype,
+        )  # fmt: skip
 
     def _number(self, label: str | None) -> int:
         if label is None:

@@ -82,7 +82,7 @@ class Subject:
         return "pretrained" if self.folder.config.pretrained is not None else self.folder.config.codec.family
 
     def without_prior(self) -> Origin:
-        """What its clips come from when no prior is used: N(0, I) where its latents were held to that."""
+        """What its clips come from when no prior is used: N(0, I) where that is what its latents are drawn to."""
         return "normal" if self.family in ("gan", "vae", "vae-gan") else "gaussian"
 
     @property

@@ -27,7 +27,7 @@ from autoreel.data.store import FootageStore, read_index, store_key
 from autoreel.errors import RunError, UsageError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget, short_warning
-from autoreel.training.start import WORDS, is_run, resolve, start_weights
+from autoreel.training.start import WORDS, find_starter, is_run, resolve, start_weights
 
 Report = Callable[[str], None]
 
@@ -133,9 +133,12 @@ def choose_config(
     elif wishes.preset != "auto":
         if wishes.preset not in PRESETS:
             raise UsageError(f"unknown preset {wishes.preset!r}{nearest(wishes.preset, [*PRESETS, 'auto'])}")
-        config = PRESETS[wishes.preset]
+        config = PRESETS[wishes.preset]  # its networks; prepared footage keeps its size
     elif data is not None:  # prepared footage has a size, and the size decides
         config = next((c for c in PRESETS.values() if _size(c.data) == _size(data)), PRESETS["tiny"])
+        plain = wishes.start is None and wishes.codec is None and not wishes.parts()
+        if report is not None and plain and find_starter(config.codec) is None:
+            report(f"preset {config.preset} has no starter, so its codec learns from nothing; --preset tiny has one")
     else:
         from autoreel.training.train import auto_config  # torch is needed only to measure
 
@@ -218,10 +221,9 @@ def _check_prepared(data: DataConfig, config: Config, wishes: Wishes) -> None:
     """Nothing is asked of footage that was prepared otherwise."""
     asked = {"--fit": (wishes.fit, data.fit), "--fps": (wishes.fps, data.fps or "left out")}
     other = [f"{name} {then}" for name, (wanted, then) in asked.items() if wanted is not None and wanted != then]
-    if _size(config.data) != _size(data) and (wishes.config is not None or wishes.preset != "auto"):
-        what = f"--preset {wishes.preset}" if wishes.config is None else str(wishes.config)
+    if _size(config.data) != _size(data) and wishes.config is not None:
         wanted_size = f"{config.data.width}x{config.data.height}"
-        other.append(f"{data.width}x{data.height} pixels and not the {wanted_size} of {what}")
+        other.append(f"{data.width}x{data.height} pixels and not the {wanted_size} of {wishes.config}")
     if other:
         raise UsageError(
             f"this footage was prepared with {' and '.join(other)}; leave that out, or prepare the footage again"

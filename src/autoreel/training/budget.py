@@ -10,7 +10,7 @@ from autoreel.durations import parse_duration_s
 from autoreel.errors import UsageError
 
 # The codec steps below which a preset's result is not worth looking at; the smallest is taken in any case. They are
-# estimates: these presets compress four times as hard as `tiny` for the same number of clips a step, whose prototype
+# estimates: these presets compress twice as hard as `tiny` for the same number of clips a step, whose prototype
 # stood at 22.6 dB after 100 steps and 25.4 dB after 300 of real footage; one of 128 px was still blurred after 400.
 NEEDED_STEPS: dict[str, int] = {"small": 1500, "base": 6000}
 # Below it the prior of the smallest preset has made too few steps on two cores for pictures with shapes in them: after

@@ -30,6 +30,7 @@ BuildStage = Callable[[RunFolder, FootageStore, torch.device, Budget], Stage]  #
 OF_ONE_CODEC = ("prior", "refine", "upscale")  # stages that begin again when the codec has changed
 MEASURE_FROM_S = 60.0  # in shorter trainings measuring would cost more than it gives
 MEASURE_FROM_STEPS = 100
+BY_HEART = 1.5  # times the lowest error on held-out footage
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,21 @@ def _train_stage(
             run.forget_weights(f"{other}.safetensors")
     run.update_stage(name, StageState(done=True, step=ended.updates, elapsed_s=ended.elapsed_s, codec_hash=codec_hash))
     shown.note(f"{name}: trained, {ended.updates} steps in {show_duration(ended.elapsed_s)}")
+    if name == "prior":
+        _note_learned_by_heart(run, shown)
+
+
+def _note_learned_by_heart(run: RunFolder, shown: Display) -> None:
+    """Say so where the prior has long been getting worse on footage that it does not learn from."""
+    looks = [(row["validation/flow_next"], row["step"]) for row in run.metrics()
+             if row["stage"] == "prior" and isinstance(row.get("validation/flow_next"), float)]  # fmt: skip
+    if not looks or looks[-1][0] < BY_HEART * min(looks)[0]:
+        return
+    best, step = min(looks)
+    shown.note(
+        f"prior: the error of the next frame of held-out footage was lowest after {step} steps ({best:.2f}, now "
+        f"{looks[-1][0]:.2f}); since then it learns this footage by heart: more footage would help, more time would not"
+    )
 
 
 def _made_of(name: str, run: RunFolder, larger: FootageStore | None) -> str | None:
