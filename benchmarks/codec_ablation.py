@@ -107,7 +107,7 @@ def one(name: str, store: FootageStore, given: argparse.Namespace, folder: Path)
     if codec.has_encoder:
         split = "test" if store.split("test") else "validation"
         found |= measure(codec, store, split, run.config.training.codec_frames)
-    if "prior" in run.manifest.stages:
+    if "prior.safetensors" in run.manifest.weights:
         looks = [row for row in run.metrics() if row["stage"] == "prior" and "validation/flow_next" in row]
         if looks:
             found |= {key: looks[-1][f"validation/{key}"] for key in ("flow_first", "flow_next")}

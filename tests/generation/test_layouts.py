@@ -15,6 +15,7 @@ from autoreel.models.codec import Codec
 from autoreel.models.prior import Prior
 
 SIZE = (32, 48)
+ROUNDING = 2  # levels, of other batch and chunk sizes
 THREE = {"widths": (8, 8, 8), "encoder_depths": (1, 1, 1), "decoder_depths": (1, 1, 1)}
 FOUR = {"spatial_stride": 16, "widths": (8,) * 4, "encoder_depths": (1,) * 4, "decoder_depths": (1,) * 4}
 LAYOUTS = {
@@ -63,7 +64,7 @@ def test_every_verb_has_its_length(run: Run) -> None:
 def test_given_frames_are_the_codecs_own_and_a_seed_decides(run: Run) -> None:
     frames = clip(9)
     rebuilt = run.rebuild(frames).astype(int)
-    assert np.abs(run.continue_(frames, 5, seed=1)[:9] - rebuilt).max() <= 1
-    assert np.abs(run.animate(frames[0], 5)[0] - run.rebuild(frames[:1])[0].astype(int)).max() <= 1
+    assert np.abs(run.continue_(frames, 5, seed=1)[:9] - rebuilt).max() <= ROUNDING
+    assert np.abs(run.animate(frames[0], 5)[0] - run.rebuild(frames[:1])[0].astype(int)).max() <= ROUNDING
     one, same, other = (run.generate(None, 9, seed) for seed in (1, 1, 2))
     assert np.array_equal(one, same) and not np.array_equal(one, other)

@@ -92,12 +92,27 @@ def test_rebuild_at_another_size(run: Run, size: tuple[int, int], monkeypatch: p
         (Options(steps=0), "steps 0: they must lie between 1 and 1000"),
         (Options(steps=1001), "between 1 and 1000"), (Options(guidance=float("nan")), "guidance nan"),
         (Options(guidance=-1), "guidance -1: it must lie between 0 and 20"), (Options(guidance=21), "between 0 and 20"),
-        (Options(sampler="normal"), "'normal' knows no labels"), (Options(sampler="gaussian"), "knows no labels"),
+        (Options(sampler="normal"), "'normal' knows no label"), (Options(sampler="gaussian"), "knows no label"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_of_a_sampler_is_said(run: Run, options: Options, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         run.generate("bend", 5, options=options)
+
+
+@pytest.mark.parametrize("options", [
+    Options(steps=4, sampler="normal"), Options(1.5, sampler="normal"), Options(solver="heun", sampler="normal"),
+])  # fmt: skip
+def test_what_only_a_prior_heeds_is_not_ignored(run: Run, options: Options) -> None:
+    with pytest.raises(UsageError, match="leave them out"):
+        run.generate(None, 5, options=options)
+
+
+def test_films_ask_a_gan_with_labels_too(run: Run) -> None:
+    config = CONFIG.model_copy(update={"codec": CONFIG.codec.model_copy(update={"family": "gan"})})
+    gan = Run(config, Codec(config.codec), None, LABELS, (16, 24), Fraction(25), torch.device("cpu"))
+    assert gan.told(Options()) == {"sampler": "normal"}
+    assert np.array_equal(gan.generate("bend", 9, 1), gan.generate(None, 9, 1))
 
 
 def test_what_options_mean_for_a_run(run: Run) -> None:
@@ -109,7 +124,7 @@ def test_what_options_mean_for_a_run(run: Run) -> None:
 def test_a_gaussian_is_there_when_it_was_fitted(folder: Path) -> None:
     run = autoreel.load(folder, device="cpu")
     assert not run.has_gaussian
-    with pytest.raises(RunError, match="keeps no Gaussian fit"):
+    with pytest.raises(RunError, match="train --stage prior"):
         run.generate(None, 5, options=Options(sampler="gaussian"))
     run.fit_gaussian([run.encode(clip(17))])
     assert run.has_gaussian

@@ -105,6 +105,7 @@ def test_a_preset_takes_prepared_footage_of_another_size(tmp_path: Path) -> None
     config = choose_config(Wishes(), BUDGET, data=data, report=told.append)
     assert config.preset == "small" and "--preset tiny has one" in told[0]
     choose_config(Wishes(start="scratch"), BUDGET, data=data, report=told.append)
+    choose_config(Wishes(family="gan"), BUDGET, data=data, report=told.append)
     choose_config(Wishes(), BUDGET, data=PRESETS["tiny"].data, report=told.append)
     assert len(told) == 1
 

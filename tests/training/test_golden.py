@@ -15,7 +15,7 @@ from tests.training.test_stage_contracts import SMALL
 
 from autoreel.models.codec import Codec
 from autoreel.runs import RunFolder
-from autoreel.training import codec_stage, latents, prior_stage
+from autoreel.training import codec_stage, latents, muon, prior_stage
 from autoreel.training.budget import Budget
 from autoreel.training.codec_stage import CodecStage
 from autoreel.training.measure import NoiseFootage
@@ -32,7 +32,7 @@ def curve(name: str, folder: Path) -> dict[str, list[float]]:
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
-            for module in (codec_stage, latents, prior_stage):
+            for module in (codec_stage, latents, muon, prior_stage):
                 patch.setattr(module, "matrix_dtype", lambda device: torch.float32)
             torch.manual_seed(0)
             store = NoiseFootage(SMALL)

@@ -21,17 +21,18 @@ def matrix(shape: tuple[int, int], smallest: float = 1.0) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+@pytest.mark.parametrize(("dtype", "exact"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)])
 def test_singular_values_become_about_one(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], scale: float
-) -> None:  # fmt: skip
-    monkeypatch.setattr(muon, "matrix_dtype", lambda device: torch.float32)  # whose digits the directions are held to
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], scale: float, dtype: torch.dtype, exact: float
+) -> None:
+    monkeypatch.setattr(muon, "matrix_dtype", lambda device: dtype)
     x = matrix(shape, 0.3)
     found = orthogonalised(scale * x)
     u, _, v = torch.linalg.svd(x, full_matrices=False)
     values = torch.linalg.svdvals(found)
     assert found.shape == shape and values.min() > 0.6 and values.max() < 1.3
     along = u.mT @ found @ v.mT
-    assert torch.allclose(along, torch.diag(along.diagonal()), atol=1e-3), "the same directions"
+    assert torch.allclose(along, torch.diag(along.diagonal()), atol=exact), "the same directions"
 
 
 @pytest.mark.parametrize("smallest", [1.0, 1e-3, 0.0])

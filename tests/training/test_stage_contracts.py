@@ -40,7 +40,9 @@ SMALL = Config(
     discriminator=DiscriminatorConfig(width=8),
     prior=PriorConfig(width=32, depth=1, heads=1, patch=1, window=3, steps=2),
     upscaler=UpscalerConfig(width=8, depth=1),
-    training=TrainingConfig(codec_batch=2, codec_frames=5, prior_batch=4, upscale_batch=2, threads=1),
+    training=TrainingConfig(
+        codec_batch=2, codec_frames=5, prior_batch=4, upscale_batch=2, threads=1, adversary_start=0.8
+    ),
 )
 
 

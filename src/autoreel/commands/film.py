@@ -96,7 +96,7 @@ def film(
         backbone: What it is built of: resnet (taken when left out), or transformer.
         discriminator: Of vae-gan: conv, which judges patches (taken when left out), or fc, whole pictures.
         start: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
-            when left out, where there is one for this size.
+            when left out, where there is one of this codec's layout.
         codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         sample: Use footage and music that the program makes itself.
         device: Where to compute.

@@ -90,6 +90,7 @@ def train(
         large: With --stage upscale: a folder that `autoreel prepare --size` made of the same footage, at twice or four
             times the size.
         preset: Size of the model: tiny (64 px), small (128 px), base (256 px), or auto, what this machine can train.
+            Prepared footage keeps its own size.
         family: What the codec is: gan, ae, vae, or vae-gan, which is taken when left out.
         backbone: What it is built of: resnet (taken when left out), or transformer.
         discriminator: Of gan and vae-gan: conv, which judges patches (taken when left out), or fc, whole pictures.
@@ -100,7 +101,7 @@ def train(
         fps: Frames per second; the footage's own when left out.
         seed: Of the training.
         start: What the codec starts from: starter (it comes with the program), scratch, or the folder of a run; starter
-            when left out, where there is one for this size.
+            when left out, where there is one of this codec's layout.
         codec: A pretrained codec instead of one of its own: diffusers:FOLDER.
         device: Where to compute.
     """

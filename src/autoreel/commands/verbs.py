@@ -380,6 +380,8 @@ def _make(
     from autoreel.generation.run import Options
 
     options = Options(making.guidance, making.steps, making.solver, sampler)
+    if verb == "generate" and making.label is not None and opened.sampler_of(options) != "prior":
+        raise UsageError("--label: only what the prior makes heeds it; leave it out")
     paths, how = _paths(out, making.count), opened.told(options)
     for first in range(0, making.count, SIDE_BY_SIDE):
         some = paths[first : first + SIDE_BY_SIDE]

@@ -107,7 +107,10 @@ class Gaussian:
             RunError: absent or damaged.
         """
         if not path.is_file():
-            raise RunError("this run keeps no Gaussian fit of its latents; run `autoreel train --stage prior` on it")
+            raise RunError(
+                "this run keeps no Gaussian fit of its latents; `autoreel train --stage prior` makes one, for a codec "
+                "that is not a pretrained one"
+            )
         q = min(DIRECTIONS, num_values)
         shapes = {"mean": (num_values,), "directions": (num_values, q), "rest": (num_values,)}
         expected = {name: (shapes.get(name, (q,)), torch.float32) for name in _NAMES}

@@ -50,8 +50,8 @@ class Options:
     """How footage is made; None takes what the run was trained with.
 
     Args:
-        guidance: 1 follows the label as trained, above exaggerates it.
-        steps: of the solver for each latent frame.
+        guidance: 1 follows the label as trained, above exaggerates it; 0 to 20.
+        steps: of the solver for each latent frame, 1 to 1000.
         solver: "adams", "euler", or "heun" for two evaluations in each step.
         sampler: where latents of new footage come from: "prior"; "normal", N(0, I), as in a family without a prior;
             "gaussian", a fit to the footage's latents. "auto" is the prior, and "normal" for the family `gan`.
@@ -215,14 +215,19 @@ class Run:
             options: guidance, steps, solver.
 
         Raises:
-            UsageError: no such label, one for a sampler that knows none, or no take.
+            UsageError: no such label, no take, or options out of their range or for another sampler.
             RunError: the prior is not trained yet.
         """
         if not labels:
             raise UsageError("at least one label is needed")
-        sampler = self.sampler_of(options)
-        if sampler != "prior" and any(label is not None for label in labels):
-            raise UsageError(f"the sampler {sampler!r} knows no labels; leave the label out")
+        for problem in sampling_problems(options.guidance, options.steps):
+            raise UsageError(problem)
+        if options.sampler in ("normal", "gaussian"):  # of the family gan films are asked with labels, as of any
+            steered = (*labels, options.guidance, options.steps)
+            if any(what is not None for what in steered) or options.solver != DEFAULTS.solver:
+                raise UsageError(
+                    f"the sampler {options.sampler!r} knows no label, guidance, steps or solver; leave them out"
+                )
         numbers = [(self._number(label), seed) for label, seed in zip(labels, seeds, strict=True)]
         return Maker(self._codec, self._filler(options), self.config.prior.window, numbers)
 
@@ -241,7 +246,7 @@ class Run:
             uint8 (num_frames, H, W, 3).
 
         Raises:
-            UsageError: no such label, or not a length.
+            UsageError: no such label, not a length, or options out of their range or for another sampler.
             RunError: the prior is not trained yet.
         """
         return _whole(self.generate_stream(label, num_frames, seed, options))
@@ -459,13 +464,20 @@ class Run:
         return FrameCodec(self._untiled, size, self.config.data.fit, self.device, self._dtype)
 
     def sampler_of(self, options: Options) -> Sampler:
-        """What "auto" means for this run."""
+        """The sampler that is meant: "auto" is "normal" for the family `gan`, and "prior" for all others."""
         if options.sampler != "auto":
             return options.sampler
         return "normal" if self.config.codec.family == "gan" else "prior"
 
     def told(self, options: Options) -> dict[str, str | float]:
-        """What options mean for this run, for whoever wants to make the same again."""
+        """What options mean for this run, for whoever wants to make the same again.
+
+        Returns:
+            "sampler" and, of the prior, "guidance", "steps" and "solver".
+
+        Raises:
+            RunError: the prior is meant and not trained yet.
+        """
         sampler = self.sampler_of(options)
         if sampler != "prior":
             return {"sampler": sampler}
@@ -481,7 +493,7 @@ class Run:
         if sampler == "gaussian":
             if self._fitted is None:
                 if self._gaussian is None:
-                    raise RunError("this run keeps no Gaussian fit of its latents")
+                    raise RunError("no Gaussian is fitted to this run's latents; call `fit_gaussian` first")
                 self._fitted = draws.Gaussian.load(self._gaussian, math.prod(self._codec.shape))
             return self._fitted.draw
         sampling = self._sampling(options)
@@ -493,8 +505,6 @@ class Run:
         if self._prior is None:
             raise RunError(f"{self._no_prior}; run `autoreel train --stage prior` on it")
         config = self.config.prior
-        for problem in sampling_problems(options.guidance, options.steps):
-            raise UsageError(problem)
         return Sampling(
             steps=config.steps if options.steps is None else options.steps,
             guidance=config.guidance if options.guidance is None else options.guidance,

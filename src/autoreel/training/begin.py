@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from autoreel.config import (
 from autoreel.data.prepare import prepare
 from autoreel.data.scan import scan
 from autoreel.data.store import FootageStore, read_index, store_key
-from autoreel.errors import RunError, UsageError
+from autoreel.errors import ConfigError, RunError, UsageError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget, short_warning
 from autoreel.training.start import WORDS, find_starter, is_run, resolve, start_weights
@@ -136,13 +137,11 @@ def choose_config(
         config = PRESETS[wishes.preset]  # its networks; prepared footage keeps its size
     elif data is not None:  # prepared footage has a size, and the size decides
         config = next((c for c in PRESETS.values() if _size(c.data) == _size(data)), PRESETS["tiny"])
-        plain = wishes.start is None and wishes.codec is None and not wishes.parts()
-        if report is not None and plain and find_starter(config.codec) is None:
-            report(f"preset {config.preset} has no starter, so its codec learns from nothing; --preset tiny has one")
     else:
         from autoreel.training.train import auto_config  # torch is needed only to measure
 
         config = auto_config(budget, device=device, report=report)
+    by_size = data is not None and wishes.config is None and wishes.preset == "auto"
     if wishes.config is None:
         config = with_parts(config, wishes.parts(), f"preset {config.preset}")
     if data is None:
@@ -155,9 +154,14 @@ def choose_config(
         from autoreel.models.pretrained import examine
 
         parts["pretrained"] = examine(wishes.codec).model_dump()
-    return resolve(
+    chosen = resolve(
         from_mapping(Config, {**config.model_dump(), **parts}, str(wishes.config or f"preset {config.preset}"))
     )
+    if report is not None and by_size and chosen.training.start == "auto" and chosen.pretrained is None:
+        with contextlib.suppress(ConfigError):  # parts that `tiny` cannot have
+            if find_starter(with_parts(PRESETS["tiny"], wishes.parts(), "preset tiny").codec) is not None:
+                report(f"preset {chosen.preset} has no starter: its codec learns from nothing; --preset tiny has one")
+    return chosen
 
 
 def prepare_into(run: RunFolder, sources: Sequence[Path], *, report: Report | None = None) -> FootageStore:

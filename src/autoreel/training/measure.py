@@ -13,6 +13,7 @@ import torch
 from autoreel.clip import Frames
 from autoreel.config import PRESETS, Config
 from autoreel.data.store import FootageStore, Shot
+from autoreel.models.compute import keep_memory
 from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset
 from autoreel.training.stage import Stage, UnusableStepError
 
@@ -46,6 +47,7 @@ def codec_step_s(config: Config, device: torch.device) -> float:
     """
     from autoreel.training.codec_stage import CodecStage
 
+    keep_memory()  # as training does
     batch = config.training.codec_batch if device.type == "cuda" else 1
     smaller = config.model_copy(update={"training": config.training.model_copy(update={"codec_batch": batch})})
     stage = CodecStage(smaller, NoiseFootage(config), device, fit=False)

@@ -8,8 +8,9 @@ training. They are polynomials in the first G, so that a wide matrix needs to be
 
 For 256 x 2304 that is as much as 35 products of two matrices of 256 x 256 in place of 95 (2 * 256^3 operations each).
 It needs float32: what rounding leaves of an eigenvalue that is zero, 1e-7 of the largest, grows twelvefold a round and
-stays small; of bfloat16's it would not. Where networks are computed in bfloat16 all rounds on the whole matrix cost
-less in it: six of 256 x 2304 take 27 ms, gathered in float32 39 (two cores of an AMD EPYC, Zen 5, 2026-11-28).
+stays small; of bfloat16's it would not. Where networks are computed in bfloat16 all rounds are done on the whole matrix
+in it: six of 256 x 2304 take 27 ms, gathered in float32 39 (two cores of an AMD EPYC, Zen 5, 2026-11-28), whose float32
+products are far slower than its convolutions.
 """
 
 from __future__ import annotations
