@@ -275,6 +275,6 @@ def test_that_footage_is_known_by_heart_is_said(tmp_path: Path, errors: tuple[fl
     told: list[str] = []
     train._note_learned_by_heart(run, Lines(told.append), 0)
     assert bool(told) == said
-    train._note_learned_by_heart(run, Lines(lambda line: pytest.fail(line)), 200)  # one look since then, or none
+    train._note_learned_by_heart(run, Lines(lambda line: pytest.fail(line)), 300)  # one look since then, or none
     if said:
         assert "lowest after 200 steps (0.30, now 0.60)" in told[0]

@@ -122,7 +122,14 @@ def compare(
 
 def _store(footage: Sequence[Path], out: Path, plan: Plan, report: Report | None) -> FootageStore:
     if len(footage) == 1 and (footage[0] / INDEX_NAME).is_file():
-        return FootageStore.open(footage[0])
+        store = FootageStore.open(footage[0])
+        wanted = PRESETS[plan.preset].data
+        if store.size != (wanted.height, wanted.width):
+            raise UsageError(
+                f"{footage[0]} is prepared at {store.size[1]}x{store.size[0]} pixels and the preset {plan.preset} "
+                f"takes {wanted.width}x{wanted.height}; give --preset, or footage that is prepared for it"
+            )
+        return store
     begun = any(_run_path(out, family, 0).is_dir() for family in FAMILIES)  # and go on with the footage they began with
     return prepare(footage, out / "footage", PRESETS[plan.preset].data, retry=not begun, report=report).store
 
