@@ -94,7 +94,8 @@ def test_prepared_footage_is_as_it_is(tmp_path: Path, wishes: Wishes, said: str)
 
 def test_a_preset_takes_prepared_footage_of_another_size(tmp_path: Path) -> None:
     """Its networks know no size, and its starter learned at many."""
-    data, told = PRESETS["small"].data, []
+    data = PRESETS["small"].data
+    told: list[str] = []
     for _ in range(2):
         run = open_run(tmp_path / "run", TINY, BUDGET, data=data)
     config = run.config
