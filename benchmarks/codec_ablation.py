@@ -31,15 +31,17 @@ from real_side import Real
 import autoreel
 from autoreel.config import PRESETS, Config, with_parts
 from autoreel.data.store import FootageStore
-from autoreel.evaluation.encoder import WINDOW, look
+from autoreel.evaluation.encoder import look
 from autoreel.evaluation.learning import open_encoder
+from autoreel.generation.run import Options
 from autoreel.models.codec import Codec
 from autoreel.models.opening import own_codec
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.train import begin, train
+from generation import WINDOWS, made
 
-MADE, MADE_FRAMES, AT_ONCE = 64, 32, 8  # clips of each prior
+CLIPS = 64  # of each prior
 Parts = Mapping[str, Mapping[str, Any]]
 SIXTEEN = {
     "spatial_stride": 16, "widths": (48, 96, 192, 320), "encoder_depths": (1, 1, 1, 1), "decoder_depths": (1, 1, 2, 2),
@@ -123,13 +125,9 @@ def distance_of_made(path: Path, store: FootageStore, folder: Path) -> float | N
     The encoder of the footage is kept in `folder`, so that all rows are seen with one. None: too little footage.
     """
     encoder = open_encoder(folder, store, report=print)
-    made_of = autoreel.load(path)
-    labels = [made_of.labels[i % len(made_of.labels)] if made_of.labels else None for i in range(MADE)]
-    clips = np.concatenate([
-        made_of.generate_batch(labels[first : first + AT_ONCE], MADE_FRAMES + 1, range(first, first + AT_ONCE))
-        for first in range(0, MADE, AT_ONCE)
-    ])[:, 1:]  # fmt: skip
-    real = Real.of(store, encoder, MADE * MADE_FRAMES // WINDOW)
+    run = autoreel.load(path)
+    clips = made(run, np.arange(CLIPS) % max(1, len(run.labels)), Options())[:, 1:]
+    real = Real.of(store, encoder, WINDOWS * CLIPS)
     distance: float | None = real.to_training(look(encoder, clips).features)["frechet"]
     return distance
 

@@ -38,18 +38,18 @@ from autoreel.evaluation import distances, samples
 from autoreel.evaluation.encoder import WINDOW, look
 from autoreel.evaluation.learning import open_encoder
 from autoreel.evaluation.metrics import frame_psnr
-from autoreel.generation.run import Run
+from autoreel.generation.run import Options, Run
 from autoreel.models.opening import open_codec
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget
 from autoreel.training.loop import Rhythm, run_stage
 from autoreel.training.prior_stage import PriorStage
 from autoreel.training.progress import Lines
+from generation import FRAMES, made
 
 CPU = torch.device("cpu")
-GIVEN, MADE, GAP = 17, 32, 12  # frames
+GIVEN, MADE, GAP = 17, FRAMES - 1, 12  # frames
 CONTINUED = 24  # held-out clips
-AT_ONCE = 8
 ROWS: dict[str, Mapping[str, Any]] = {
     "base": {},
     "no equal levels": {"equal_level_share": 0.0},
@@ -105,21 +105,17 @@ class Bench:
             rhythm = Rhythm(checkpoint_every_s=1e9, preview_every_s=1e9)
             run_stage(stage, run, Budget(steps=self.steps), Lines(lambda line: None), threading.Event(), rhythm=rhythm)
         found: dict[str, Any] = {"seconds": round(time.perf_counter() - began), **stage.validate()}
-        made = Run(config, codec, stage.averaged, self.store.labels, self.store.size, self.store.rate, CPU)
-        numbers = np.arange(self.clips) % max(1, len(made.labels))
-        labels = [made.labels[number] if made.labels else None for number in numbers]
-        clips = np.concatenate([
-            made.generate_batch(labels[first : first + AT_ONCE], MADE + 1, range(self.clips)[first : first + AT_ONCE])
-            for first in range(0, self.clips, AT_ONCE)
-        ])[:, 1:]  # fmt: skip
+        learned = Run(config, codec, stage.averaged, self.store.labels, self.store.size, self.store.rate, CPU)
+        numbers = np.arange(self.clips) % max(1, len(learned.labels))
+        clips = made(learned, numbers, Options())[:, 1:]
         found["accuracy"] = self.judge and self.judge.accuracy(clips, numbers)
         found["new to training"] = self.trained.to_training(look(self.encoder, clips).features)
         found["new"] = self._distance(clips)
-        after = [made.continue_(clip[:GIVEN], MADE, label, seed)[GIVEN:]
+        after = [learned.continue_(clip[:GIVEN], MADE, label, seed)[GIVEN:]
                  for seed, (clip, label) in enumerate(zip(self.whole, self.labels, strict=True))]  # fmt: skip
         found["after a clip"] = self._distance(np.stack(after))
         found["between_psnr_db"] = float(np.mean([
-            self._between(made, clip, label, seed)
+            self._between(learned, clip, label, seed)
             for seed, (clip, label) in enumerate(zip(self.whole, self.labels, strict=True))
         ]))  # fmt: skip
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
