@@ -102,8 +102,7 @@ def best_vae(store: FootageStore, out: Path, budget_s: float) -> tuple[Run, dict
 
 def knows_labels(run: Run, options: Options) -> bool:
     """Whether what is made can be asked for by label."""
-    is_prior = options.sampler == "prior" or (options.sampler == "auto" and run.config.codec.family != "gan")
-    return bool(run.labels) and is_prior
+    return bool(run.labels) and run.sampler_of(options) == "prior"
 
 
 def made(run: Run, classes: Classes, options: Options) -> Frames:

@@ -501,7 +501,7 @@ class Run:
         return partial(roll_out, self._prior, sampling=sampling)
 
     def _sampling(self, options: Options) -> Sampling:
-        """How to sample; everything that can be wrong about it is said here, before any work."""
+        """How to sample; that there is no prior is said here, before any work, and all else in `takes`."""
         if self._prior is None:
             raise RunError(f"{self._no_prior}; run `autoreel train --stage prior` on it")
         config = self.config.prior
