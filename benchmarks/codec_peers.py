@@ -56,6 +56,7 @@ class Bench:
         self.footage, self.work, self.widths = given.footage, given.work, given.widths
         self.budget_s, self.limit_s = parse_duration_s(given.budget), given.limit
         self.search_s = parse_duration_s(given.search)
+        self.held_back = given.held_back.split(",")
         self.rows: list[dict[str, Any]] = []  # of the part that runs, as far as it came before
 
     def has(self, **what: Any) -> bool:
@@ -136,7 +137,7 @@ def starter(bench: Bench) -> Iterator[dict[str, Any]]:
     weights = load_codec(place).state_dict()
     for side in STARTER_SIDES:
         config = config.model_copy(update={"data": config.data.model_copy(update={"height": side, "width": side})})
-        for footage in HELD_BACK:
+        for footage in bench.held_back:
             store = bench.store(footage, (footage,), side)
             for kind, start in (("scratch", None), ("starter", weights)):
                 if bench.has(footage=footage, side=side, start=kind):
@@ -187,6 +188,7 @@ def main() -> None:
     parser.add_argument("--search", default="2m", help="of each training that searches a peer's width, batch and rate")
     parser.add_argument("--work", type=Path, required=True, help="prepared footage is kept there")
     parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--held-back", default=",".join(HELD_BACK), help="folders of the part starter")
     parser.add_argument("--widths", type=int, default=3, help="how many are tried of each peer")
     parser.add_argument("--threads", type=int, default=0, help="0 takes torch's own choice; the same for all")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one case of the part speed")
@@ -202,6 +204,8 @@ def main() -> None:
     names = given.only.split(",")
     if unknown := [name for name in names if name not in RUNS]:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(RUNS)}")
+    if unknown := [name for name in bench.held_back if name not in HELD_BACK]:
+        parser.error(f"in the starter's training, or not known: {', '.join(unknown)}")
     there = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
     on = {"hardware": hardware()}
     wanted = {name: on | {key: getattr(given, key) for key in CONDITIONS[name]} for name in names}
