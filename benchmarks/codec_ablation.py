@@ -15,7 +15,6 @@ instead of equal time.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from codec_quality import hardware, measure
+from parts import commit
 from real_side import Real
 
 import autoreel
@@ -134,9 +134,6 @@ def distance_of_made(path: Path, store: FootageStore, folder: Path) -> float | N
 
 def table(results: Mapping[str, Mapping[str, Any]], store: FootageStore, given: argparse.Namespace) -> str:
     """The results as Markdown."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()  # fmt: skip
     windows = max((row.get("windows", 0) for row in results.values()), default=0)
     lines = [
         f"# Parts of the codec at equal budget, {datetime.now(UTC):%Y-%m-%d}",
@@ -144,7 +141,7 @@ def table(results: Mapping[str, Mapping[str, Any]], store: FootageStore, given: 
         f"{given.budget} for each codec" + (f", {given.prior_budget} for each prior" if given.prior_budget else "")
         + f", from scratch, one run each, seed {PRESETS[given.preset].training.seed}; preset `{given.preset}`, footage "
         f"`{given.store.name}` at {store.size[1]}x{store.size[0]} px, measured on {windows} windows that were not "
-        f"trained on ({store.how_split}); {hardware()}; commit {commit}.",
+        f"trained on ({store.how_split}); {hardware()}; commit {commit()}.",
         "",
         "| what | changes | parameters | steps | PSNR dB | SSIM | PSNR of changes | sharpness "
         "| prior, first | next | made |",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ import torch
 from codec_ablation import ROWS
 from codec_quality import hardware
 from codec_speed import best_dense_flops, in_own_process, training_efficiency
-from parts import keep
+from parts import commit, keep
 from peer_models import PUBLISHED, WIDTHS, Layout
 from peer_training import MARKS, reached_after, search_peer, train_ours, train_peer
 
@@ -199,7 +198,6 @@ def main() -> None:
     keep_memory()  # as every training of ours does; for the peers' too
     bench, day = Bench(given), datetime.now(UTC).strftime("%Y-%m-%d")
     given.results.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     target = given.results / f"{day}-codec-peers.json"
     names = given.only.split(",")
     if unknown := [name for name in names if name not in RUNS]:
@@ -213,7 +211,7 @@ def main() -> None:
     if others:
         parser.error(f"{target} holds {', '.join(others)}, measured otherwise; name another folder with --results")
     for name in names:
-        how = {"commit": commit.stdout.strip(), **wanted[name]}
+        how = {"commit": commit(), **wanted[name]}
         before = there.get(name, {"measured_with": {}, "rows": []})
         if before["measured_with"].get("finished"):
             print(f"{name} is there, of commit {before['measured_with']['commit']}")

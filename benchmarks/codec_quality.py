@@ -13,7 +13,6 @@ import copy
 import json
 import os
 import platform
-import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from parts import commit
 
 from autoreel.clip import to_frames, to_model
 from autoreel.config import PRESETS
@@ -115,9 +115,7 @@ def main() -> None:
         result = {
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "hardware": hardware(),
-            "commit": subprocess.run(
-                ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-            ).stdout.strip(),
+            "commit": commit(),
             "footage": [path.name for path in given.footage],
             "split": store.how_split,
             "preset": given.preset,

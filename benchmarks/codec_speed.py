@@ -6,7 +6,7 @@ Peak memory is that of a process of its own: `python benchmarks/codec_speed.py N
 from __future__ import annotations
 
 import json
-import resource
+import math
 import subprocess
 import sys
 import time
@@ -28,21 +28,29 @@ from autoreel.training.measure import NoiseFootage
 
 CPU = torch.device("cpu")
 FRAMES = 17
-DENSE = ((64, 32), (128, 32), (256, 16), (256, 32), (512, 16))  # channels and side of the convolutions that are tried
+# Channels and side of the convolutions that are tried, over 16 pictures or a volume of 16 frames.
+DENSE_2D = ((64, 32), (128, 32), (256, 16), (256, 32), (512, 16))
+DENSE_3D = ((64, 32), (128, 32), (256, 16))
+PICTURES = 16
 
 
 def best_dense_flops(repeats: int = 4) -> float:
-    """Operations per second of this machine's best dense convolution, forward and backward."""
+    """Operations per second of this machine's best dense convolution, 3x3 or 3x3x3, forward and backward."""
     best = 0.0
-    for channels, side in DENSE:
-        x = torch.randn(16, channels, side, side).to(memory_format=torch.channels_last).requires_grad_()
-        weight = torch.randn(channels, channels, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
-        for _ in range(repeats):
-            began = time.perf_counter()
-            with autocast(CPU, matrix_dtype(CPU)):
-                F.conv2d(x, weight, padding=1).float().sum().backward()
-            took = time.perf_counter() - began
-            best = max(best, 3 * 2 * 16 * side * side * channels * channels * 9 / took)
+    kinds = (
+        (DENSE_2D, F.conv2d, torch.channels_last, (3, 3), lambda c, s: (PICTURES, c, s, s)),
+        (DENSE_3D, F.conv3d, torch.channels_last_3d, (3, 3, 3), lambda c, s: (1, c, PICTURES, s, s)),
+    )
+    for sizes, convolve, layout, kernel, shape in kinds:
+        for channels, side in sizes:
+            x = torch.randn(shape(channels, side)).to(memory_format=layout).requires_grad_()
+            weight = torch.randn(channels, channels, *kernel).to(memory_format=layout).requires_grad_()
+            operations = 3 * 2 * PICTURES * side * side * channels * channels * math.prod(kernel)
+            for _ in range(repeats):
+                began = time.perf_counter()
+                with autocast(CPU, matrix_dtype(CPU)):
+                    convolve(x, weight, padding=1).float().sum().backward()
+                best = max(best, operations / (time.perf_counter() - began))
     return best
 
 
@@ -86,7 +94,7 @@ def build(name: str, width: int, layout: Layout) -> tuple[Any, Any, int]:
 
 @torch.no_grad()
 def one_case(name: str, width: int, layout: Layout, side: int) -> dict[str, float]:
-    """Frames per second of encoding and decoding at a size, and the peak memory of this process with one clip.
+    """Frames per second of encoding and of decoding at a size, and this process's peak memory in each, with one clip.
 
     Small pictures are measured two clips at a time too, and the better rate is given: torch's convolutions of one clip
     of few channels can be ten times slower than those of two.
@@ -97,16 +105,28 @@ def one_case(name: str, width: int, layout: Layout, side: int) -> dict[str, floa
         video = torch.rand(clips, 3, FRAMES, side, side) * 2 - 1
         with autocast(CPU, matrix_dtype(CPU)):
             latent = encode(video).float()
-            for label, run, x in (("encode_fps", encode, video), ("decode_fps", decode, latent)):
+            for label, run, x in (("encode", encode, video), ("decode", decode, latent)):
+                forget_peak()
                 for _ in range(2):
                     began = time.perf_counter()
                     run(x)
                     took = time.perf_counter() - began
-                    found[label] = max(found[label], clips * FRAMES / took)
+                    found[f"{label}_fps"] = max(found[f"{label}_fps"], clips * FRAMES / took)
                     if took > 60:
                         break
-        found.setdefault("peak_mib", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+                found.setdefault(f"{label}_peak_mib", peak_mib())
     return found
+
+
+def forget_peak() -> None:
+    """Let the peak of this process's memory begin anew (Linux, proc_pid_clear_refs(5))."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held since `forget_peak`, in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def in_own_process(name: str, width: int, layout: Layout, side: int, limit_s: float) -> dict[str, float] | str:

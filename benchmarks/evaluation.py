@@ -12,13 +12,13 @@ import argparse
 import json
 import platform
 import resource
-import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from parts import commit
 
 from autoreel.evaluation.learning import open_encoder
 from autoreel.models.compute import matrix_dtype
@@ -53,9 +53,7 @@ def main() -> None:
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "hardware": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
         f"{matrix_dtype(torch.device('cpu'))}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "clips": given.clips, "frames": given.frames,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

@@ -23,6 +23,7 @@ from typing import Any
 import av
 import numpy as np
 from codec_quality import hardware
+from parts import commit
 from PIL import Image
 
 STILL = 0.3  # mean absolute difference of neighbouring frames below which a film stands still, of 255
@@ -93,9 +94,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "hardware": hardware(),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
+        "commit": commit(),
         "footage": name, "music": given.music.name, "length": given.length, "budget": given.budget,
     }  # fmt: skip
     result["command_s"] = timed(

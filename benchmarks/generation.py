@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from codec_quality import hardware, use_threads
 from numpy.typing import NDArray
-from parts import keep
+from parts import commit, keep
 from patches import patched
 from PIL import Image
 from real_side import Real, familiar_share, held_out, judge_of
@@ -309,11 +309,10 @@ def main() -> None:
     store_path = given.out / "store"
     autoreel_command("prepare", str(given.footage), "-o", str(store_path))
     store = FootageStore.open(store_path)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     about = {"date": day, "footage": given.footage.resolve().name, "start": "scratch"}
     how = {
-        "commit": commit.stdout.strip(), "hardware": hardware(), "threads": threads, "budget_each": given.budget,
+        "commit": commit(), "hardware": hardware(), "threads": threads, "budget_each": given.budget,
     }  # fmt: skip
     target = given.results / f"{day}-generation-{about['footage']}.json"
 

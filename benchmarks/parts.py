@@ -1,8 +1,10 @@
-"""Results of a benchmark that is run in parts: one file a day, and beside each part what it was measured with."""
+"""What results say of themselves, and those of a benchmark that is run in parts: one file a day, and beside each part
+what it was measured with."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,13 @@ from typing import Any
 from autoreel.runs import atomic_write_text
 
 Row = dict[str, Any]
+
+
+def commit() -> str:
+    """Of this source tree, in short; empty outside of one."""
+    command, place = ["git", "rev-parse", "--short", "HEAD"], Path(__file__).parent
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def keep(target: Path, about: Mapping[str, Any], part: str, how: Mapping[str, Any], found: Mapping[str, Any]) -> Row:

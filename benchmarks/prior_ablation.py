@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from codec_quality import hardware, use_threads
+from parts import commit
 from real_side import Real, held_out, judge_of
 
 from autoreel.clip import Frames
@@ -156,11 +156,10 @@ def main() -> None:
     given = parser.parse_args()
     threads = use_threads(given.threads)
     bench = Bench(given)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     rows: dict[str, Any] = {}
     result = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"), "hardware": hardware(), "threads": threads,
-        "commit": commit.stdout.strip(), "footage": bench.store.hash[:16], "steps": given.steps, "clips": given.clips,
+        "commit": commit(), "footage": bench.store.hash[:16], "steps": given.steps, "clips": given.clips,
         "judge_on_held_out": bench.judge and bench.judge.held_out, "floor": bench.trained.floor(),
         "held_out_to_training": bench.trained.to_training(bench.trained.held_out), "rows": rows,
     }  # fmt: skip

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from codec_quality import hardware
+from parts import commit
 
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
@@ -68,7 +69,7 @@ def main() -> None:
         f"# Refinement, {datetime.now(UTC):%Y-%m-%d}",
         "",
         f"`{given.run.name}`, {store.size[1]}x{store.size[0]} px, {before[1][1]} windows of {frames} frames of the "
-        f"{split} side; budget {given.budget} ({steps} steps); {hardware()}; "
+        f"{split} side; budget {given.budget} ({steps} steps); {hardware()}; commit {commit()}; "
         f"latents from {'the prior' if has_prior else 'N(0, I)'}. PSNR in dB against the original.",
         "",
         "| generations | before | after | gain |",

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from codec_quality import hardware
+from parts import commit
 
 from autoreel.clip import to_frames, to_model
 from autoreel.generation.coding import FrameCodec
@@ -106,7 +108,10 @@ def main() -> None:
         size = (folder.config.data.height, folder.config.data.width)
         print(json.dumps(rebuild(codec, int(given.part), size)))
         return
-    result: dict[str, object] = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "run": given.run.name}
+    result: dict[str, object] = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"), "hardware": hardware(), "commit": commit(),
+        "run": given.run.name,
+    }  # fmt: skip
     for name in (str(given.few), str(given.frames), "seams"):
         command = [sys.executable, __file__, str(given.run), "--part", name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
