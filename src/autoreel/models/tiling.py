@@ -12,9 +12,7 @@ Every tile is a stream of its own, so that time works as without tiles.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoreel.models.blocks import Cache
+from autoreel.models.memory import free_memory
 from autoreel.models.video_codec import VideoCodec
 
 if TYPE_CHECKING:
@@ -149,18 +148,6 @@ def tiled_where_needed(
         if codec.working_bytes(min(size[0], tile * stride), min(size[1], tile * stride), groups) <= allowed:
             break
     return TiledCodec(codec, tile)  # the smallest, when not even that fits by this estimate
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free where a device computes."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def pad_to_stride(video: Tensor, stride: int) -> Tensor:
