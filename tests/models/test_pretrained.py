@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tests.models.peers import saved
 
 from autoreel.errors import RunError, UsageError
-from autoreel.models.pretrained import DiffusersCodec, examine
+from autoreel.models.pretrained import DiffusersCodec, examine, settled
 
 pytest.importorskip("diffusers", reason="the extra `pretrained` is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the libraries
@@ -123,6 +124,38 @@ def test_what_is_no_such_codec_is_said(tmp_path: Path) -> None:
     (tmp_path / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(RunError, match="no weights as safetensors"):
         examine(f"diffusers:{tmp_path}")
+
+
+def test_a_folder_is_meant_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = saved("wan", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = examine(f"diffusers:{place.relative_to(tmp_path)}")
+    assert config.source == f"diffusers:{place}"
+    monkeypatch.chdir("/")
+    DiffusersCodec.open(config)
+    for as_it_is in ("diffusers:owner/model", "diffusers:", "wan", "diffusers:~nobody-of-that-name/vae"):
+        assert settled(as_it_is) == as_it_is
+
+
+def test_a_codec_of_the_hub_stays_the_revision_that_was_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = saved("wan", tmp_path)
+    asked: list[tuple[str, str | None]] = []
+
+    def snapshot_download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        folder = tmp_path / "hub" / "snapshots" / (revision or "newest")
+        if not folder.exists():
+            shutil.copytree(place, folder / "vae")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    config = examine("diffusers:owner/model")
+    assert config.source == "diffusers:owner/model@newest"
+    DiffusersCodec.open(config)
+    assert asked == [("owner/model", None), ("owner/model", "newest")]
+    assert examine("diffusers:owner/model@v1").source == "diffusers:owner/model@v1"
 
 
 def test_an_autoencoder_of_pictures_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Codecs that others trained: the video autoencoders of the library diffusers, used as if they were ours.
 
     source   "diffusers:FOLDER"  config.json and safetensors, there or in FOLDER/vae
-             "diffusers:NAME"    a repository of the hub, fetched by its own client when no such folder is there
+             "diffusers:NAME"    a repository of the hub, fetched by its own client when no such folder is there;
+                                 NAME@REVISION for one of its revisions, and a run keeps the one that it was begun with
 
 Each family has its own habits; what the rest of the program expects is bridged here.
 
@@ -64,11 +65,25 @@ def locate(source: str) -> Path:
     except RuntimeError:
         raise UsageError(f"{place}: there is no such home folder; write the path in full") from None
     if not folder.exists() and place.count("/") == 1 and not place.startswith((".", "/", "~")):
-        folder = _fetch(place)
+        folder = _fetch(*place.split("@", 1))
     for found in (folder, folder / "vae"):
         if (found / "config.json").is_file():
             return found
     raise RunError(f"{folder} holds no video autoencoder: no config.json there or in its folder vae")
+
+
+def settled(source: str) -> str:
+    """A source that means the same everywhere and later: a folder by its whole path; a name on the hub as it is.
+
+    Args:
+        source: as in `locate`; what is no such text comes back as it is.
+    """
+    kind, _, place = source.partition(":")
+    try:
+        folder = Path(place).expanduser()
+    except RuntimeError:
+        return source
+    return f"{kind}:{folder.absolute()}" if kind == "diffusers" and place and folder.exists() else source
 
 
 def examine(source: str) -> PretrainedConfig:
@@ -82,7 +97,7 @@ def examine(source: str) -> PretrainedConfig:
     """
     folder = locate(source)
     model = _load(folder)
-    errors = []
+    source, errors = _pinned(settled(source), folder), []
     for side in PROBE_SIDES:
         try:
             with torch.no_grad():
@@ -298,17 +313,30 @@ def _load(folder: Path) -> Any:
     return model.eval()
 
 
-def _fetch(name: str) -> Path:
+def _pinned(source: str, folder: Path) -> str:
+    """The source with the revision that was fetched: what comes after it on the hub is another model.
+
+    Args:
+        source: as in `locate`.
+        folder: what was located; the hub's client keeps .../snapshots/REVISION.
+    """
+    snapshot = folder.parent if folder.name == "vae" else folder
+    is_fetched = snapshot.parent.name == "snapshots" and not Path(source.partition(":")[2]).is_absolute()
+    return f"{source.partition('@')[0]}@{snapshot.name}" if is_fetched else source
+
+
+def _fetch(name: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         for inner in ("vae/", ""):
             patterns = [f"{inner}config.json", f"{inner}*.safetensors"] if inner else ["config.json"]
-            folder = Path(snapshot_download(name, allow_patterns=patterns))
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
             if (folder / inner / "config.json").is_file():
                 if not inner:
-                    snapshot_download(name, allow_patterns=["config.json", "diffusion_pytorch_model*.safetensors"])
+                    weights = "diffusion_pytorch_model*.safetensors"
+                    snapshot_download(name, revision=revision, allow_patterns=["config.json", weights])
                 return folder
     except (OSError, ValueError, HfHubHTTPError) as error:
         why = " ".join(str(error).split())[:200]
