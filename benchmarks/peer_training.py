@@ -94,8 +94,7 @@ class Ours:
     def __init__(self, config: Config, store: FootageStore, start: dict[str, Tensor] | None = None) -> None:
         self.stage = CodecStage(config, store, CPU, fit=start is None)
         if start is not None:
-            for name in ("codec", "averaged"):
-                self.stage.modules()[name].load_state_dict(start)
+            self.stage.start_from(start)
 
     @property
     def codec(self) -> Codec:

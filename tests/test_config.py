@@ -20,6 +20,7 @@ from autoreel.config import (
     from_mapping,
     load_config,
     nearest,
+    with_parts,
 )
 from autoreel.errors import ConfigError
 
@@ -206,6 +207,10 @@ def test_anything_is_a_config_or_one_clear_line(mapping: dict[str, Any]) -> None
     [
         ('[codec]\nbackbone = "transformer"\nwidths = [30, 64, 64]', "multiples of 4"),
         ("[objective]\nlpips_weight = 0.1", "lpips_weight needs lpips_weights"),
+        (
+            '[data]\nwidth = 16\n[objective]\nlpips_weight = 1\nlpips_weights = "x"\nlpips_network = "alex"',
+            "pictures of at least 31 pixels a side",
+        ),
         ('[codec]\nfamily = "gan"\n[discriminator]\nsees_original = true', "has no original"),
         ('[codec]\nfamily = "gan"\n[objective]\nadversarial_weight = 0', "learns from nothing else"),
         ("[discriminator]\ngroups = 5", "17 frames have at most 4"),
@@ -214,6 +219,11 @@ def test_anything_is_a_config_or_one_clear_line(mapping: dict[str, Any]) -> None
 def test_parts_that_do_not_fit_are_told(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, text))
+
+
+def test_a_family_that_is_there_keeps_its_own_values() -> None:
+    other = with_parts(PRESETS["tiny"], {"codec": {"family": "gan"}, "objective": {"r1_weight": 3.0}}, "there")
+    assert with_parts(other, {"codec": {"family": "gan"}}, "here") == other
 
 
 def test_every_family_reads_back_as_it_was_written(tmp_path: Path) -> None:

@@ -404,8 +404,8 @@ def test_a_run_is_made_in_a_new_or_an_empty_folder(run: RunFolder, tmp_path: Pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"format": 99}, "is of format 99, this autoreel reads up to 6; update autoreel"),
-        ({"format": 0}, "is of the old format 0, this autoreel reads 6; train it again, in a new run folder"),
+        ({"format": 99}, "is of format 99, this autoreel reads up to 7; update autoreel"),
+        ({"format": 0}, "is of the old format 0, this autoreel reads 7; train it again, in a new run folder"),
         ({"format": "1"}, "does not say its format"),
         ({}, "does not say its format"),
         ({"format": 1, "labels": 7}, "'labels' is 7"),
@@ -485,7 +485,7 @@ def test_runs_of_format_1_are_read_unless_their_codec_is_of_the_old_kind(run: Ru
     write_weights(path, {tensor: torch.zeros(6, 4, 3, 3)}, {})
     assert RunFolder.open(run.root).manifest.format == run_folder.FORMAT
     write_weights(path, {tensor: torch.zeros(6, 4)}, {})
-    with pytest.raises(RunError, match="is of the old format 1, this autoreel reads 6; train it again, in a new run"):
+    with pytest.raises(RunError, match="is of the old format 1, this autoreel reads 7; train it again, in a new run"):
         RunFolder.open(run.root)
     path.write_bytes(b"torn")
     assert RunFolder.open(run.root).manifest.format == run_folder.FORMAT  # who loads it says what is wrong

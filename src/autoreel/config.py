@@ -54,6 +54,7 @@ class CodecConfig(Strict):
     widths: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = (64, 128, 256)  # at 1/2, 1/4, 1/8 (and 1/16)
     encoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 1, 1)
     decoder_depths: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (1, 2, 2)
+    linear_past: Literal[0, 1] = 1  # groups before its own that the linear path paints from
     attention_window: Annotated[int, Field(ge=2, le=32, multiple_of=2)] = 8  # positions a side, of the transformer
     attention_past: Annotated[int, Field(ge=1, le=16)] = 1  # groups before its own that a transformer's block sees
 
@@ -93,6 +94,9 @@ class DiscriminatorConfig(Strict):
     augment: bool = False  # what it sees is shifted, tinted and cut out, real and made alike
 
 
+LPIPS_LEAST = {"vgg": 16, "alex": 31}  # pixels a side, below which nothing is left after the last pooling
+
+
 class ObjectiveConfig(Strict):
     """Weights of the loss terms; a weight of zero leaves the term out."""
 
@@ -103,6 +107,7 @@ class ObjectiveConfig(Strict):
     lpips_weight: Annotated[float, Field(ge=0)] = 0.0
     lpips_network: Literal["vgg", "alex"] = "vgg"
     lpips_weights: Path | None = None  # a safetensors file of one's own: none is shipped or downloaded
+    lpips_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # of that file, once a run is begun
     kl_weight: Annotated[float, Field(ge=0)] = 2e-5  # per latent element
     adversary: Literal["relativistic", "hinge"] = "relativistic"
     adversarial_weight: Annotated[float, Field(ge=0)] = 0.5  # share of the reconstruction's gradient norm
@@ -174,6 +179,7 @@ class TrainingConfig(Strict):
     codec_batch: Annotated[int, Field(ge=1)] = 4
     codec_frames: Annotated[int, Field(ge=1)] = 17
     codec_rate: Annotated[float, Field(gt=0)] = 4e-3
+    linear_share: Annotated[float, Field(gt=0, le=1)] = 0.1  # of that rate's tenth: the linear path begins as the best
     discriminator_rate: Annotated[float, Field(gt=0)] = 1e-3
     prior_batch: Annotated[int, Field(ge=1)] = 8
     prior_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -242,6 +248,10 @@ class Config(Strict):
                     f"'data.{side}' is {pixels}: with the prior's patch {patch} it must be a multiple of "
                     f"{stride * patch}, or the patch smaller"
                 )
+        network = self.objective.lpips_network
+        if self.objective.lpips_weight and min(self.data.height, self.data.width) < LPIPS_LEAST[network]:
+            least = LPIPS_LEAST[network]
+            yield f"'objective.lpips_network' is {network!r}: it compares pictures of at least {least} pixels a side"
         if self.prior.width % (4 * self.prior.heads):
             yield f"'prior.width' is {self.prior.width}: it must be a multiple of 4 times heads, {4 * self.prior.heads}"
 
@@ -454,7 +464,7 @@ def _toml_value(written: str) -> Any:
 
 
 def with_parts(config: Config, parts: Mapping[str, Any], where: str) -> Config:
-    """A config with other values, and with what their family changes.
+    """A config with other values, and with what their family changes where it is another.
 
     Args:
         config: a preset.
@@ -466,7 +476,8 @@ def with_parts(config: Config, parts: Mapping[str, Any], where: str) -> Config:
     """
     codec = parts.get("codec")
     family = codec.get("family") if isinstance(codec, Mapping) else None
-    changes = FAMILIES.get(family, {}) if isinstance(family, str) else {}
+    is_new = isinstance(family, str) and family != config.codec.family  # one that is there has its own values
+    changes = FAMILIES.get(str(family), {}) if is_new else {}
     return from_mapping(Config, merge(merge(config.model_dump(), changes), parts), where)
 
 

@@ -11,12 +11,14 @@ import av
 import numpy as np
 import pytest
 
-from autoreel.config import PRESETS, DataConfig, dump_config, read_changes
+from autoreel.config import PRESETS, DataConfig, dump_config, read_changes, with_parts
 from autoreel.data import shard
 from autoreel.data.store import FootageStore
 from autoreel.errors import ConfigError, RunError, UsageError
 from autoreel.media.decode import decode
 from autoreel.media.limits import PassingError
+from autoreel.models.perceptual import Perceptual
+from autoreel.runs import write_weights
 from autoreel.training.begin import Wishes, choose_config, open_run, prepare_into
 from autoreel.training.budget import Budget
 
@@ -171,10 +173,11 @@ def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
 ) -> None:
     path = tmp_path / "own.toml"
     path.write_text("preset = 'tiny'\n")
-    root = open_run(tmp_path / "run", Wishes(config=path), BUDGET).root
+    root = open_run(tmp_path / "run", Wishes(config=path, start="scratch"), BUDGET).root
     written = (root / "config.toml").read_text()
     assert "\nadversary_start = 0.6\n" in written
-    written = written.replace("adversary_start = 0.6", "adversary_start = 0.8")
+    written = written.replace("adversary_start = 0.6", "adversary_start = 0.8").replace("linear_past = 1\n", "")
+    written = written.replace("linear_share = 0.1\n", "")
     contrast = 0.5 if version == 3 else 2.0
     former, _, rest = written.replace("contrast_weight = 2.0", f"contrast_weight = {contrast}", 1).partition("[prior]")
     prior, _, rest = rest.partition("\n[")
@@ -185,7 +188,8 @@ def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
         content.pop("config_format")
     (root / "run.json").write_text(json.dumps(content))
     config = open_run(root, Wishes(config=path), BUDGET).config
-    assert config.training.adversary_start == 0.8
+    assert config.training.adversary_start == 0.8 and config.training.linear_share == 1
+    assert config.codec.linear_past == 0
     if version < 5:
         assert config.prior.drift_share == 0 and not config.prior.preconditioned
     assert config.prior.mirror == (version > 3)
@@ -221,3 +225,22 @@ def test_a_field_that_cannot_be_set_is_told(tmp_path: Path, text: str, said: str
     with pytest.raises(ConfigError, match=re.escape(said)):
         open_run(tmp_path / "run", Wishes(preset="tiny", changes=read_changes([text])), BUDGET)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_keeps_to_the_lpips_weights_it_was_begun_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = {"objective": {"lpips_weight": 0.5, "lpips_network": "alex", "lpips_weights": "alex.safetensors"}}
+    wishes = Wishes(preset="tiny", changes=changes)
+    with pytest.raises(RunError, match=r"LPIPS weights for alex: .*cannot be read"):
+        open_run(tmp_path / "run", wishes, BUDGET)
+    assert not (tmp_path / "run").exists()
+    write_weights(tmp_path / "alex.safetensors", Perceptual("alex").state_dict(), {})
+    run = open_run(tmp_path / "run", wishes, BUDGET)
+    open_run(tmp_path / "run", wishes, BUDGET)
+    (tmp_path / "as.toml").write_text(dump_config(with_parts(PRESETS["tiny"], changes, "here")))
+    open_run(tmp_path / "run", Wishes(config=Path("as.toml")), BUDGET)
+    monkeypatch.chdir("/")
+    assert Perceptual.of(run.config.objective) is not None
+    write_weights(tmp_path / "alex.safetensors", Perceptual("alex").state_dict(), {})  # drawn anew
+    with pytest.raises(RunError, match="not the file that this run was begun with"):
+        Perceptual.of(run.config.objective)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,12 +11,13 @@ import pytest
 import torch
 from tests.training.test_stage_contracts import SMALL
 
-from autoreel.config import ADVERSARIAL, Backbone, Config, Family, Judge, ObjectiveConfig, with_parts
+from autoreel.clip import to_model
+from autoreel.config import ADVERSARIAL, Backbone, Config, DataConfig, Family, Judge, ObjectiveConfig, with_parts
 from autoreel.data.loader import ClipLoader
-from autoreel.models.codec import RIDGE, Codec, LinearPath
+from autoreel.models.codec import Codec, LinearPath
 from autoreel.models.perceptual import Perceptual
 from autoreel.runs import RunFolder
-from autoreel.training import codec_stage, linear_fit
+from autoreel.training import adversary, codec_stage, linear_fit, objectives
 from autoreel.training.checkpoint import Checkpoints, Place
 from autoreel.training.codec_stage import CodecStage
 from autoreel.training.linear_fit import fit_linear_path
@@ -115,6 +116,17 @@ def test_a_term_of_weight_zero_is_left_out() -> None:
     assert "adversary" not in metrics and "kl" in metrics, "the first part lasts until the end"
 
 
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_the_linear_path_moves_slowly(share: float) -> None:
+    config = SMALL.model_copy(update={"training": SMALL.training.model_copy(update={"linear_share": share})})
+    stage = CodecStage(config, NoiseFootage(config), CPU)
+    before = {name: p.detach().clone() for name, p in stage.codec.named_parameters()}
+    assert stage.step(0, 0.1)["rate"] < config.training.codec_rate
+    moved = {name: (p - before[name]).abs().max().item() for name, p in stage.codec.named_parameters()}
+    assert moved["linear.up"] == pytest.approx(share * moved["decoder.head.weight"], rel=1e-2)
+    assert len(stage.optimizers()["others"].param_groups) == (2 if share < 1 else 1), "as in checkpoints of before"
+
+
 def test_the_rate_in_the_metrics_is_the_one_that_is_used() -> None:
     stage = make()
     for group in stage.optimizers()["matrices"].param_groups:
@@ -134,7 +146,7 @@ class Gradient(NoiseFootage):
 
 def test_the_linear_path_is_numpys_principal_components(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_fit, "FIT_WINDOWS", 6)
-    monkeypatch.setattr(LinearPath, "fit_painting", lambda *_: None)
+    monkeypatch.setattr(LinearPath, "solve_painting", lambda self, *_: self.up.clone())
     store = Gradient(SMALL)
     loader = ClipLoader(store, "train", SMALL.training.codec_frames, 2, seed=0)
     codec = Codec(SMALL.codec)
@@ -166,24 +178,54 @@ def test_neighbours_help_to_paint_and_it_is_numpys_least_squares(monkeypatch: py
     loader = ClipLoader(Gradient(SMALL), "train", SMALL.training.codec_frames, 2, seed=0)
     codec = Codec(SMALL.codec)
     fit_linear_path(codec, loader)
-    groups = list(linear_fit._groups(loader, 6, 4, changed=True))
-    fitted = sum(float((codec.linear.decode(codec.linear.encode(x)) - x).square().sum()) for x in groups)
+    clips = [linear_fit._folded(video, 4) for video in islice(linear_fit._clips(loader, changed=True), 3)]
 
+    def error() -> float:
+        made = ((codec.linear.decode(codec.linear.encode(x), groups), x) for x, groups in clips)
+        return sum(float((painted - x).square().sum()) for painted, x in made)
+
+    fitted, channels = error(), SMALL.codec.latent_channels
     features, targets = [], []
-    for x in groups:
-        z = np.pad(codec.linear.encode(x).double().numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    for x, groups in clips:
+        own = codec.linear.encode(x).double().numpy()
+        clip = own.reshape(-1, groups, *own.shape[1:])
+        past = np.concatenate([clip[:, :1], clip[:, :-1]], 1).reshape(own.shape)
+        z = np.pad(np.concatenate([own, past], 1), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
         h, w = z.shape[2] - 2, z.shape[3] - 2
         around = np.stack([z[:, :, i : i + h, j : j + w] for i in range(3) for j in range(3)], 2)
         features.append(around.reshape(len(z), -1, h, w).transpose(0, 2, 3, 1).reshape(-1, around.shape[1] * 9))
         targets.append((codec.linear.blocks(x) - codec.linear.bias).double().numpy().reshape(-1, 768))
     a, b = np.concatenate(features), np.concatenate(targets)
-    solved = np.linalg.solve(a.T @ a / len(a) + RIDGE * np.eye(a.shape[1]), a.T @ b / len(a))
+    ridge = linear_fit.PAINTING_RIDGE * np.eye(a.shape[1])
+    solved = np.linalg.solve(a.T @ a / len(a) + ridge, a.T @ b / len(a))
     expected = solved.T.reshape(codec.linear.up.shape)
     assert np.allclose(codec.linear.up.numpy(), expected, atol=1e-3 * np.abs(expected).max())
 
+    codec.linear.up[:, channels:] = 0.0
+    without_past = error()
     codec.linear.up[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0.0
-    alone = sum(float((codec.linear.decode(codec.linear.encode(x)) - x).square().sum()) for x in groups)
-    assert fitted < alone
+    assert fitted < without_past < error()
+
+
+@torch.no_grad()
+def test_a_trained_codec_is_set_right_for_other_footage() -> None:
+    config = SMALL.model_copy(update={"data": DataConfig(height=64, width=64)})
+    stage = CodecStage(config, Gradient(config), CPU, fit=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        weights = Codec(SMALL.codec).state_dict()
+    video = to_model(stage.loader.batch(1000).frames)
+
+    def error(codec: Codec) -> float:
+        return float((codec.decode(codec.encode(video).mode()) - video).square().mean())
+
+    stage.codec.load_state_dict(weights)
+    before = error(stage.codec)
+    stage.start_from(weights)
+    changed = {name for name, value in stage.codec.state_dict().items() if not torch.equal(value, weights[name])}
+    assert changed == {"linear.up"}
+    assert error(stage.codec) < 0.95 * before
+    assert torch.equal(stage.averaged.linear.up, stage.codec.linear.up)
 
 
 def test_the_linear_path_is_not_fitted_where_a_checkpoint_replaces_it(
@@ -227,3 +269,35 @@ def test_lecams_averages_are_state_and_looking_leaves_them() -> None:
     stage.validate()
     assert all(torch.equal(value, before[name]) for name, value in averages.state_dict().items())
     assert "logits" not in make().modules()
+
+
+def test_the_penalties_come_every_few_updates_and_as_much_stronger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adversary, "gradient_penalty", lambda logits, near, deviation: logits.new_tensor(2.0))
+    real, made = VIDEO[:, :, 1:], VIDEO[:, :, 1:].flip(-1)
+    for every in (1, 3):
+        objective = ObjectiveConfig(r1_weight=0.25, r2_weight=0.5, r1_every=every)
+        side = adversary.Adversary(SMALL.model_copy(update={"objective": objective}), CPU, torch.float32)
+        for step in range(6):
+            loss, terms = side.learn(made, real, side.look(real, made), torch.Generator(), step)
+            added = every * (0.25 + 0.5) * 2.0 if step % every == 0 else 0.0
+            assert loss.item() == pytest.approx(terms["discriminator"] + added, rel=1e-5)
+            assert terms.get("penalty") == (4.0 if step % every == 0 else None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_are_balanced_in_float32_where_the_decoder_ends(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec_stage, "matrix_dtype", lambda device: dtype)
+    seen: list[tuple[torch.Tensor, torch.Tensor, float]] = []
+
+    def balance(reference: torch.Tensor, other: torch.Tensor, share: float) -> torch.Tensor:
+        seen.append((reference, other, share))
+        return objectives.balance(reference, other, share)
+
+    monkeypatch.setattr(codec_stage, "balance", balance)
+    make(ObjectiveConfig(adversarial_weight=0.5)).step(0, 1.0)
+    ((reference, other, share),) = seen
+    assert reference.dtype == other.dtype == torch.float32 and reference.shape == other.shape == (2, 3, 5, 32, 32)
+    added = objectives.balance(reference, other, share)
+    assert share == 0.5 and float(added.norm() / reference.norm()) == pytest.approx(0.5, rel=1e-3)

@@ -12,6 +12,7 @@ from tests.models.peers import saved
 
 import autoreel
 from autoreel.config import (
+    PRESETS,
     CodecConfig,
     Config,
     DataConfig,
@@ -21,6 +22,7 @@ from autoreel.config import (
     dump_config,
 )
 from autoreel.errors import RunError, UsageError
+from autoreel.models import stored
 from autoreel.models.codec import Codec
 from autoreel.models.pretrained import examine
 from autoreel.runs import RunFolder
@@ -68,7 +70,8 @@ def test_a_run_begins_with_another_runs_codec_and_does_not_need_it_again(tmp_pat
         weights = Codec(SMALL.codec).state_dict()
     for name in ("codec", "averaged"):
         state = stage.modules()[name].state_dict()
-        assert all(torch.equal(state[key], weights[key]) for key in weights)
+        changed = [key for key in weights if not torch.equal(state[key], weights[key])]
+        assert changed == ["linear.up"], "which is set right for this footage"
 
 
 @pytest.mark.parametrize(("version", "contrast", "today"), [(4, 0.5, 0.5), (3, 0.5, 2.0), (3, 1.0, 1.0)])
@@ -96,6 +99,34 @@ def test_a_codecs_own_folder_will_do(tmp_path: Path) -> None:
     wishes = Wishes(start=str(tmp_path / "codec"), config=config_file(tmp_path / "config.toml"))
     found = starts.start_weights(open_run(tmp_path / "run", wishes, BUDGET))
     assert found is not None and torch.equal(found["linear.up"], codec.linear.up)
+
+
+@pytest.mark.parametrize("preset", ["small", "base"])
+def test_a_codecs_own_folder_decides_the_preset(tmp_path: Path, preset: str) -> None:
+    layout = PRESETS[preset].codec.model_copy(update={"family": "vae"})
+    head = {"_class_name": stored.CLASS_NAME, "format": stored.FORMAT, "dtype": "float32", "sha256": "0" * 64}
+    (tmp_path / "config.json").write_text(json.dumps({**head, **layout.model_dump(mode="json")}))
+    assert starts.codec_config_at(tmp_path) == layout
+    chosen = choose_config(Wishes(start=str(tmp_path)), BUDGET)
+    assert (chosen.preset, chosen.codec) == (preset, PRESETS[preset].codec)
+
+
+def test_a_codecs_own_layout_is_taken_where_it_is_no_presets(tmp_path: Path) -> None:
+    Codec(SMALL.codec).save_pretrained(tmp_path / "codec")
+    chosen = choose_config(Wishes(start=str(tmp_path / "codec"), family="vae"), BUDGET)
+    assert chosen.codec == SMALL.codec.model_copy(update={"family": "vae"}) and chosen.preset == "tiny"
+    with pytest.raises(RunError, match="latent_channels 4, not 8"):
+        choose_config(Wishes(preset="tiny", start=str(tmp_path / "codec")), BUDGET)
+
+
+def test_who_asks_for_the_starter_gets_a_preset_that_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoreel.training.measure.codec_step_s", lambda config, device: 1e-3)  # all would fit
+    assert choose_config(Wishes(start="starter"), Budget.parse("4h")).preset == "tiny"
+    prepared = DataConfig(height=128, width=128)  # the size of `small`, which has none
+    chosen = choose_config(Wishes(start="starter"), BUDGET, data=prepared)
+    assert (chosen.preset, chosen.data) == ("tiny", prepared)
+    with pytest.raises(RunError, match="no starter for this layout"):
+        choose_config(Wishes(start="starter", backbone="transformer"), BUDGET)
 
 
 def test_the_same_wishes_go_on_and_others_are_refused(tmp_path: Path) -> None:
@@ -164,6 +195,23 @@ def test_a_pretrained_codec_is_used_as_if_it_were_ours(tmp_path: Path, family: s
     assert abs(float(latents.mean())) < 1 and 0.2 < float(latents.std()) < 5  # normalised by what was measured
     with pytest.raises(RunError, match="give that with --codec"):
         open_run(tmp_path / "third", Wishes(start=str(run.root)), BUDGET)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_pretrained_codec_may_be_named_otherwise_and_stays_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("diffusers", reason="the extra `pretrained` is not installed")
+    place = saved("wan", tmp_path)
+    wishes = Wishes(codec=f"diffusers:{place}")
+    run = open_run(tmp_path / "run", wishes, BUDGET)
+    monkeypatch.chdir(tmp_path)
+    open_run(run.root, Wishes(codec=f"diffusers:{place.name}"), BUDGET)
+    with pytest.raises(UsageError, match=f"was begun with --codec diffusers:{place}"):
+        open_run(run.root, Wishes(codec="diffusers:owner/model"), BUDGET)
+    text = (run.root / "config.toml").read_text()
+    (run.root / "config.toml").write_text(text.replace(str(place), "owner/model@abc"))
+    open_run(run.root, Wishes(codec="diffusers:owner/model"), BUDGET)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -260,8 +260,19 @@ def test_auto_takes_the_preset_that_fits(monkeypatch: pytest.MonkeyPatch) -> Non
     assert train.auto_config(Budget.parse("20m"), device="cpu", report=lines.append).preset == "small"
     assert train.auto_config(Budget.parse("1m"), device="cpu", report=lines.append).preset == "tiny"
     assert lines[0] == "preset small for 20m00s (measured: small 0.20 s/step, base 3.00 s/step)"
+    parts = {"codec": {"backbone": "transformer", "widths": (64, 128, 256)}}  # no stages for 1/16
+    assert train.auto_config(Budget.parse("20m"), device="cpu", parts=parts, report=lines.append).preset == "tiny"
+    assert lines[-1] == "preset tiny for 20m00s"
     told = list(doctor._speed(Budget.parse("20m")))
     assert "largest preset for a budget of 20m00s: small" in told[-1], "the doctor names the one that is taken"
+
+
+def test_auto_measures_the_parts_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = {"resnet": 0.2, "transformer": 9.0}
+    monkeypatch.setattr(measure, "codec_step_s", lambda config, device: slow[config.codec.backbone])
+    for backbone, preset in (("resnet", "small"), ("transformer", "tiny")):
+        parts = {"codec": {"backbone": backbone}}
+        assert train.auto_config(Budget.parse("20m"), device="cpu", parts=parts).preset == preset
 
 
 @pytest.mark.parametrize(("errors", "said"), [((0.9, 0.3, 0.38), False), ((0.9, 0.3, 0.4, 0.6), True), ((), False)])

@@ -3,8 +3,8 @@
     video (B, 3, 1 + 4k, H, W) in [-1, 1]  --encode-->  latent (B, C, 1 + k, H/8, W/8)  --decode-->  video
 
 Two paths are added. The linear path is the Karhunen-Loeve transform of the footage's own blocks (4 x 8 x 8 pixels to C
-numbers), each painted again from its own numbers and its neighbours': computed from the data before the first step, it
-alone reconstructs what takes a network minutes to reach.
+numbers), each painted again from its own numbers and its neighbours' in space and in the past: computed from the data
+before the first step, it alone reconstructs what takes a network minutes to reach.
 The convolutional path starts at zero and learns what a linear map cannot: motion, edges, what lies across blocks.
 
 Group-causal: the 4 frames of a group see each other and the past, never the future; the first frame stands alone, so a
@@ -36,7 +36,6 @@ from autoreel.models.video_codec import VideoCodec
 MATRICES = (
     "conv1.weight", "conv2.weight", "conv.weight", "qkv.weight", "out.weight", "widen.weight", "narrow.weight",
 )  # fmt: skip
-RIDGE = 1e-3  # of the latents' variance, which is one
 ACTIVATIONS = 6  # tensors of the widest stage that are alive at once, about
 
 
@@ -130,25 +129,30 @@ class LinearPath(nn.Module):
 
     A block is painted from its own numbers and those of the eight around it: what lies at an edge between blocks is
     told by both sides, so that less of a grid is seen, and half a decibel is won over the transform's own inverse.
+    The same nine of the group before tell where things come from: few of the numbers say how a block changes inside
+    itself, so that pictures would stand still for a group and jump to the next (0.5 dB of the frames' differences).
     In float32 also where all else is in bfloat16, whose three digits would be seen in the pictures.
 
     Args:
         stride: s, pixels.
         block: numbers in a block, 3 * t * s * s.
         channels: numbers kept, C.
+        past: groups before its own that a block is painted from, 0 or 1.
     """
 
-    def __init__(self, stride: int, block: int, channels: int) -> None:
+    name = "linear"  # the key in the cache
+
+    def __init__(self, stride: int, block: int, channels: int, past: int) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.past = stride, past
         basis = torch.empty(block, channels)
         nn.init.orthogonal_(basis)
         # Orthonormal columns in any direction, until `fit` has seen footage.
         self.down = nn.Parameter(basis.T.contiguous())
-        self.up = nn.Parameter(torch.zeros(block, channels, 3, 3))
+        self.up = nn.Parameter(torch.zeros(block, (1 + past) * channels, 3, 3))  # of its own group's numbers first
         self.bias = nn.Parameter(torch.zeros(block))
         with torch.no_grad():
-            self.up[:, :, 1, 1] = basis
+            self.up[:, :channels, 1, 1] = basis
 
     @torch.no_grad()
     def fit(self, mean: Tensor, basis: Tensor, deviation: Tensor) -> None:
@@ -161,29 +165,32 @@ class LinearPath(nn.Module):
         """
         self.down.copy_((basis / deviation).T)
         self.up.zero_()
-        self.up[:, :, 1, 1] = basis * deviation
+        self.up[:, : len(deviation), 1, 1] = basis * deviation
         self.bias.copy_(mean)
 
     @torch.no_grad()
-    def fit_painting(self, groups: Iterable[Tensor]) -> None:
-        """Solve for the blocks' painting from the numbers around them, by least squares.
+    def solve_painting(self, pairs: Iterable[tuple[Tensor, Tensor, int]], ridge: float) -> Tensor:
+        """What `up` would have to be for given pictures, by least squares.
 
         Args:
-            groups: of footage, (N, 3t, H, W) each; what encodes them is fitted already.
+            pairs: latents (B * G, C, h, w), the blocks to be painted of them (B * G, h, w, 3t * s * s), and G.
+            ridge: added to the variance of each number, in units of the latents', which is one: for footage so plain
+                that numbers never differ from their neighbours, or so little that chance would be learned.
+
+        Returns:
+            Of the shape of `up`.
         """
-        block, channels = self.up.shape[:2]
-        within = torch.zeros(9 * channels, 9 * channels, dtype=torch.float64)
-        across = torch.zeros(9 * channels, block, dtype=torch.float64)
-        count = 0
-        for x in groups:
-            around = F.unfold(_with_border(self.encode(x)), 3).transpose(1, 2).flatten(0, 1)
+        block, seen = self.up.shape[0], self.up[0].numel()
+        within = torch.zeros(seen, seen, dtype=torch.float64, device=self.up.device)
+        across, number = within.new_zeros(seen, block), 0
+        for z, blocks, groups in pairs:
+            around = F.unfold(_with_border(self._with_past(z, groups, None)), 3).transpose(1, 2).flatten(0, 1)
             within += (around.T @ around).double()
-            across += (around.T @ (self.blocks(x.float()).flatten(0, 2) - self.bias)).double()
-            count += len(around)
-        # A trace of a ridge for footage so plain that numbers never differ from their neighbours.
-        ridge = RIDGE * torch.eye(9 * channels, dtype=torch.float64)
-        solved = torch.linalg.solve(within / count + ridge, across / count)
-        self.up.copy_(solved.T.reshape(block, channels, 3, 3))
+            across += (around.T @ blocks.flatten(0, 2)).double()
+            number += len(around)
+        ridges = torch.full((seen,), ridge).to(within).diag()
+        solved: Tensor = torch.linalg.solve(within / number + ridges, across / number)
+        return solved.T.reshape(self.up.shape).to(self.up.dtype)
 
     def blocks(self, x: Tensor) -> Tensor:
         """Groups (N, 3t, H, W) to blocks (N, h, w, 3t * s * s)."""
@@ -194,10 +201,28 @@ class LinearPath(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return ((self.blocks(x.float()) - self.bias) @ self.down.T).permute(0, 3, 1, 2)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, C, h, w) to groups (N, 3t, H, W)."""
+    def decode(self, z: Tensor, groups: int, cache: Cache | None = None) -> Tensor:
+        """Latents (B * G, C, h, w) to groups (B * G, 3t, H, W).
+
+        Args:
+            z: the latents.
+            groups: G, of each clip.
+            cache: of a stream, changed in place: its last latents.
+        """
         with torch.autocast(z.device.type, enabled=False):
-            return F.pixel_shuffle(F.conv2d(_with_border(z.float()), self.up, self.bias), self.stride)
+            seen = self._with_past(z.float(), groups, cache)
+            return F.pixel_shuffle(F.conv2d(_with_border(seen), self.up, self.bias), self.stride)
+
+    def _with_past(self, z: Tensor, groups: int, cache: Cache | None) -> Tensor:
+        """(B * G, C, h, w) to (B * G, (1 + past) * C, h, w); before the first group all stood still."""
+        if not self.past:
+            return z
+        z_BGChw = z.reshape(-1, groups, *z.shape[1:])
+        before = None if cache is None else cache.get(self.name)
+        before = z_BGChw[:, :1] if before is None else before.to(z)
+        if cache is not None:
+            cache[self.name] = z_BGChw[:, -1:].detach().clone()
+        return torch.cat([z, torch.cat([before, z_BGChw[:, :-1]], 1).flatten(0, 1)], 1)
 
 
 def _with_border(z: Tensor) -> Tensor:
@@ -229,7 +254,7 @@ class Codec(VideoCodec):
         self.has_encoder = config.family != "gan"
         if self.has_encoder:
             block = 3 * config.temporal_stride * config.spatial_stride**2
-            self.linear = LinearPath(config.spatial_stride, block, config.latent_channels)
+            self.linear = LinearPath(config.spatial_stride, block, config.latent_channels, config.linear_past)
             self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
@@ -305,7 +330,7 @@ class Codec(VideoCodec):
         z = latent.transpose(1, 2).flatten(0, 1)
         x = self.decoder(channels_last(z), groups, cache)
         if self.has_encoder:
-            x = self.linear.decode(z) + x
+            x = self.linear.decode(z, groups, cache) + x
         if cache is not None:
             cache["started"] = torch.ones(())
         video = unfold(x, groups, t)

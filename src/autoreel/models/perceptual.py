@@ -8,6 +8,7 @@ Nothing is shipped or downloaded. The file holds the tensors of the `lpips` pack
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from autoreel.config import LPIPS_LEAST, ObjectiveConfig
 from autoreel.errors import RunError
 from autoreel.runs import layout_of, read_weights
 
@@ -61,7 +63,6 @@ NETWORKS: Mapping[str, tuple[tuple[Layer, ...], ...]] = {
         (Layer(10, 256),),
     ),
 }
-SMALLEST = {"vgg": 16, "alex": 31}  # pixels a side, below which nothing is left after the last pooling
 
 
 class Perceptual(nn.Module):
@@ -108,6 +109,24 @@ class Perceptual(nn.Module):
             raise RunError(f"the LPIPS weights for {network}: {error}") from error
         return made.eval()
 
+    @classmethod
+    def of(cls, objective: ObjectiveConfig) -> Self | None:
+        """The network of an objective's LPIPS term; None where that has no weight.
+
+        Raises:
+            RunError: as `open`; or the file is another than the objective names by its hash.
+        """
+        path = objective.lpips_weights
+        if not objective.lpips_weight or path is None:
+            return None
+        made = cls.open(path, objective.lpips_network)
+        if objective.lpips_sha256 not in (None, hash_of(path)):
+            raise RunError(
+                f"{path} is not the file that this run was begun with; put the old one back, or name its place as "
+                "'lpips_weights' in the run's config.toml"
+            )
+        return made
+
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         """Mean distance.
 
@@ -118,8 +137,8 @@ class Perceptual(nn.Module):
         Returns:
             A scalar, 0 for equal pictures.
         """
-        if min(made.shape[-2:]) < SMALLEST[self.network]:
-            raise ValueError(f"LPIPS with {self.network} needs pictures of at least {SMALLEST[self.network]} pixels")
+        if min(made.shape[-2:]) < LPIPS_LEAST[self.network]:
+            raise ValueError(f"LPIPS with {self.network} needs pictures of at least {LPIPS_LEAST[self.network]} pixels")
         total = made.new_zeros(())
         for number, (a, b) in enumerate(zip(self._features(made), self._features(real), strict=True)):
             weight = self.get_parameter(f"lin{number}.model.1.weight").float()
@@ -136,6 +155,12 @@ class Perceptual(nn.Module):
                 x = F.relu(self.net.get_submodule(f"slice{number + 1}.{layer.place}")(x))
             found.append(x)
         return found
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a weights file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unit(x: Tensor) -> Tensor:

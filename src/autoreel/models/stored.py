@@ -22,7 +22,8 @@ from autoreel.models.codec import Codec
 from autoreel.runs import atomic_path, layout_of, read_weights, write_weights
 
 CLASS_NAME = "AutoreelCodec"
-FORMAT = 1
+FORMAT = 2
+ABSENT = {1: {"linear_past": 0}}  # what a config.json of an older format means by saying nothing
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "diffusion_pytorch_model.safetensors", "README.md"
 MAX_CONFIG_BYTES = 1 << 20
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -120,8 +121,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(said, dict) or said.pop("_class_name", None) != CLASS_NAME:
         raise RunError(f"{path} does not describe one of our codecs; one of diffusers is given as diffusers:{folder}")
     said.pop("_autoreel_version", None)
-    if said.pop("format", None) != FORMAT:
+    found = said.pop("format", None)
+    if found not in (*ABSENT, FORMAT):
         raise RunError(f"{path} is of another format than {FORMAT}, which this autoreel reads; update autoreel")
+    said = {**ABSENT.get(found, {}), **said}
     if said.get("dtype") not in DTYPES or not isinstance(said.get("sha256"), str):
         raise RunError(f"{path} is damaged: it does not say the number format and the hash of its weights")
     return said

@@ -34,7 +34,7 @@ from autoreel.runs.weights import Layout, read_shape, read_weights, write_weight
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 6
+FORMAT = 7
 MAX_MANIFEST_BYTES = 4 << 20
 OWN_KINDS = ("json", "jsonl", "toml", "safetensors")  # endings of the files that only the run's writer writes
 # From a format to the next: a function of run.json's content. A format that is not here can only be trained again.
@@ -44,12 +44,14 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     3: lambda content: {"config_format": 3, **content},  # 4 has other defaults of config.toml; see `ABSENT`
     4: lambda content: content,  # 5 too; see `ABSENT`
     5: lambda content: content,  # 6 too
+    6: lambda content: content,  # 7 too
 }
 # What a config.toml of before each format means by saying nothing.
 ABSENT: dict[int, dict[str, dict[str, Any]]] = {
     4: {"objective": {"contrast_weight": 0.5}, "prior": {"mirror": False}},
     5: {"prior": {"drift_share": 0.0, "preconditioned": False}},
     6: {"training": {"adversary_start": 0.8}},
+    7: {"codec": {"linear_past": 0}, "training": {"linear_share": 1.0}},
 }
 
 

@@ -28,7 +28,15 @@ from autoreel.data.store import FootageStore, read_index, store_key
 from autoreel.errors import ConfigError, RunError, UsageError
 from autoreel.runs import RunFolder
 from autoreel.training.budget import Budget, short_warning
-from autoreel.training.start import WORDS, find_starter, is_run, resolve, start_weights
+from autoreel.training.start import (
+    WORDS,
+    codec_config_at,
+    differences,
+    find_starter,
+    is_run,
+    resolve,
+    start_weights,
+)
 
 Report = Callable[[str], None]
 
@@ -127,8 +135,8 @@ def choose_config(
     """The config of a new run; arguments as in `open_run`."""
     if wishes.config is not None:
         config = load_config(wishes.config, wishes.parts())
-    elif wishes.preset == "auto" and _other_run(wishes) is not None:
-        config = _like(RunFolder.open(Path(wishes.start or "")))  # its layout is the only one that fits
+    elif wishes.preset == "auto" and (of_start := _of_start(wishes)) is not None:
+        config = of_start
     elif wishes.preset == "auto" and wishes.codec is not None and data is None:
         config = PRESETS["tiny"]  # what can be trained in the time says nothing of a codec that is not trained
     elif wishes.preset != "auto":
@@ -140,7 +148,7 @@ def choose_config(
     else:
         from autoreel.training.train import auto_config  # torch is needed only to measure
 
-        config = auto_config(budget, device=device, report=report)
+        config = auto_config(budget, device=device, parts=wishes.parts(), report=report)
     by_size = data is not None and wishes.config is None and wishes.preset == "auto"
     if wishes.config is None:
         config = with_parts(config, wishes.parts(), f"preset {config.preset}")
@@ -157,6 +165,7 @@ def choose_config(
     chosen = resolve(
         from_mapping(Config, {**config.model_dump(), **parts}, str(wishes.config or f"preset {config.preset}"))
     )
+    chosen = _with_lpips_hash(chosen)
     if report is not None and by_size and chosen.training.start == "auto" and chosen.pretrained is None:
         with contextlib.suppress(ConfigError):  # parts that `tiny` cannot have
             if find_starter(with_parts(PRESETS["tiny"], wishes.parts(), "preset tiny").codec) is not None:
@@ -190,9 +199,51 @@ def _key(sources: Sequence[Path], data: DataConfig) -> str:
     return store_key(data, [(source.sha256, source.label, source.group) for source in scan(sources).sources])
 
 
-def _other_run(wishes: Wishes) -> Path | None:
-    """The run that the codec is to start from, where it is one."""
-    return Path(wishes.start) if wishes.start is not None and is_run(Path(wishes.start)) else None
+def _of_start(wishes: Wishes) -> Config | None:
+    """The config whose codec can start from what is asked for: its layout is the only one that fits. None: any can, or
+    none, which `resolve` tells."""
+    start = wishes.start
+    if start == "starter":
+        for config in PRESETS.values():
+            with contextlib.suppress(ConfigError):  # parts that it cannot have
+                if find_starter(with_parts(config, wishes.parts(), f"preset {config.preset}").codec) is not None:
+                    return config
+    if start is None or start in WORDS:
+        return None
+    if is_run(Path(start)):
+        return _like(RunFolder.open(Path(start)))
+    layout = codec_config_at(Path(start))
+    for config in PRESETS.values():
+        if not differences(layout, config.codec):
+            return config
+    nearest_preset = PRESETS["tiny" if layout.spatial_stride == PRESETS["tiny"].codec.spatial_stride else "small"]
+    return with_parts(nearest_preset, {"codec": layout.model_dump(exclude={"family"})}, start)
+
+
+def _with_lpips_hash(config: Config) -> Config:
+    """The config with the file of the LPIPS term's weights by its whole path and its hash.
+
+    Raises:
+        RunError: it cannot be used.
+    """
+    if not config.objective.lpips_weight:
+        return config
+    from autoreel.models.perceptual import Perceptual, hash_of
+
+    config = _with_whole_paths(config)
+    Perceptual.of(config.objective)
+    path = config.objective.lpips_weights
+    assert path is not None  # a weight without a file is a ConfigError
+    return _changed_in(config, "objective", lpips_sha256=hash_of(path))
+
+
+def _with_whole_paths(config: Config) -> Config:
+    path = config.objective.lpips_weights
+    return config if path is None else _changed_in(config, "objective", lpips_weights=path.absolute())
+
+
+def _changed_in(config: Config, table: str, **values: Any) -> Config:
+    return config.model_copy(update={table: getattr(config, table).model_copy(update=values)})
 
 
 def _like(run: RunFolder) -> Config:
@@ -204,7 +255,7 @@ def _like(run: RunFolder) -> Config:
     config, today = run.config, PRESETS[run.config.preset]
     changed: dict[str, Any] = {"data": {"fps": None}, "training": {"seed": TrainingConfig().seed}}
     for table, fields in run.absent.items():
-        for name, value in fields.items():
+        for name, value in fields.items() if table != "codec" else ():  # the weights fit no other layout
             if getattr(getattr(config, table), name) == value:
                 changed.setdefault(table, {})[name] = getattr(getattr(today, table), name)
     return config.model_copy(update={
@@ -245,17 +296,19 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
         "backbone": (wishes.backbone, config.codec.backbone),
         "discriminator": (wishes.discriminator, config.discriminator.kind),
         "start": (_said_start(wishes), config.training.start),
-        "codec": (wishes.codec, config.pretrained.source if config.pretrained else "left out"),
+        "codec": (_said_codec(wishes, config), config.pretrained.source if config.pretrained else "left out"),
     }
     other = [f"--{name} {now}" for name, (wanted, now) in asked.items() if wanted is not None and wanted != now]
-    changed = with_parts(config, wishes.changes, "--set")
+    changed = _with_whole_paths(with_parts(config, wishes.changes, "--set"))
     for table, values in wishes.changes.items():
         then, now = getattr(config, table), getattr(changed, table)
         other += [f"--set {table}.{name}={getattr(then, name)}" for name in values
                   if getattr(then, name) != getattr(now, name)]  # fmt: skip
     if wishes.config is not None:
         # The data's and the seed's own options may have changed those of the file.
-        read = load_config(wishes.config, wishes.parts(), absent=run.absent)
+        read = _with_whole_paths(load_config(wishes.config, wishes.parts(), absent=run.absent))
+        if config.objective.lpips_sha256 is not None and read.objective.lpips_sha256 is None:
+            read = _changed_in(read, "objective", lpips_sha256=config.objective.lpips_sha256)
         training = read.training.model_copy(
             update={"seed": config.training.seed, "start": config.training.start}
         )
@@ -265,6 +318,17 @@ def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
             other.append("another config")
     if other:
         raise UsageError(f"{run.root} was begun with {' and '.join(other)}; leave that out, or name a new run folder")
+
+
+def _said_codec(wishes: Wishes, config: Config) -> str | None:
+    """A pretrained codec as configs name it: a folder by its whole path, a name on the hub with the run's revision."""
+    if wishes.codec is None:
+        return None
+    from autoreel.models.pretrained import settled
+
+    said, then = settled(wishes.codec), config.pretrained.source if config.pretrained else ""
+    is_pinned = then.startswith(f"{said}@") and not then.startswith("diffusers:/")
+    return then if is_pinned or then == wishes.codec else said
 
 
 def _said_start(wishes: Wishes) -> str | None:

@@ -37,7 +37,7 @@ from autoreel.models.perceptual import Perceptual
 from autoreel.runs import RunFolder
 from autoreel.training.adversary import Adversary
 from autoreel.training.augment import augment, changed_alike, smaller_or_turned
-from autoreel.training.linear_fit import fit_linear_path
+from autoreel.training.linear_fit import fit_linear_path, fit_rest
 from autoreel.training.objectives import RECONSTRUCTIONS, balance, contrast, frame_difference, wavelet
 from autoreel.training.previews import write_clip, write_pairs, write_rows
 from autoreel.training.stage import (
@@ -52,6 +52,7 @@ from autoreel.training.stage import (
     usable,
 )  # fmt: skip
 
+OTHERS_SHARE = 0.1  # of the matrices' rate, for all other weights
 WARM_UP_STEPS = 20
 DECAY_FROM = 0.3  # share of the first part after which the rate falls linearly
 REST = 0.1  # of the rate, at the end of the first part
@@ -114,18 +115,31 @@ class CodecStage:
             RunError: the weights of the LPIPS term's network cannot be used.
         """
         begun = any(run.path("checkpoints").glob(f"{cls.name}-*"))
-        objective, perceptual = run.config.objective, None
-        if objective.lpips_weight and objective.lpips_weights is not None:
-            perceptual = Perceptual.open(objective.lpips_weights, objective.lpips_network)
-        return cls(run.config, store, device, fit=fit and not begun, perceptual=perceptual)
+        return cls(run.config, store, device, fit=fit and not begun, perceptual=Perceptual.of(run.config.objective))
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin with the weights of a trained codec, its linear path set right for this footage.
+
+        Args:
+            weights: all of them, by name.
+        """
+        self.codec.load_state_dict(weights)
+        if self.codec.has_encoder:
+            fit_rest(self.codec, self.loader, self.dtype)
+        self.averaged.load_state_dict(self.codec.state_dict())
 
     def _make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         training = self.config.training
         matrices = self.codec.matrices()
-        inner = {id(p) for p in matrices}
-        others = [p for p in self.codec.parameters() if id(p) not in inner]
+        # Updates of the size that the rest needs would for a hundred steps be noise on what least squares have found.
+        slow = list(self.codec.linear.parameters()) if self.codec.has_encoder and training.linear_share < 1 else []
+        apart = {id(p) for p in (*matrices, *slow)}
+        others = [p for p in self.codec.parameters() if id(p) not in apart]
         # Half the steps of Adam's for the same error here.
-        optimizers = pair_of_optimizers(matrices, others, training.codec_rate, 0.1)
+        optimizers = pair_of_optimizers(matrices, others, training.codec_rate, OTHERS_SHARE)
+        if slow:
+            rate = training.linear_share * OTHERS_SHARE * training.codec_rate
+            optimizers["others"].add_param_group({"params": slow, "lr": rate, "base_lr": rate})
         optimizers["discriminator"] = torch.optim.AdamW(
             self.adversary.judge.parameters(), lr=training.discriminator_rate, betas=(0.0, 0.99), weight_decay=0.0
         )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from autoreel.clip import Frames
-from autoreel.config import PRESETS, Config
+from autoreel.config import PRESETS, Config, with_parts
 from autoreel.data.store import FootageStore, Shot
+from autoreel.errors import ConfigError
 from autoreel.models.compute import keep_memory
+from autoreel.models.perceptual import Perceptual
 from autoreel.training.budget import QUICKEST_STEP_S, Budget, choose_preset
 from autoreel.training.stage import Stage, UnusableStepError
 
@@ -50,7 +55,8 @@ def codec_step_s(config: Config, device: torch.device) -> float:
     keep_memory()  # as training does
     batch = config.training.codec_batch if device.type == "cuda" else 1
     smaller = config.model_copy(update={"training": config.training.model_copy(update={"codec_batch": batch})})
-    stage = CodecStage(smaller, NoiseFootage(config), device, fit=False)
+    perceptual = Perceptual.of(config.objective)
+    stage = CodecStage(smaller, NoiseFootage(config), device, fit=False, perceptual=perceptual)
     seconds = step_seconds(stage, enough_s=0.0)
     if stage.has_adversary:
         start = config.training.adversary_start
@@ -58,20 +64,35 @@ def codec_step_s(config: Config, device: torch.device) -> float:
     return seconds * config.training.codec_batch / batch
 
 
-def largest_preset(budget: Budget, device: torch.device) -> tuple[str, dict[str, float]]:
+def largest_preset(
+    budget: Budget, device: torch.device, parts: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, float]]:  # fmt: skip
     """The largest preset that this machine can train in the time, after a few measured steps.
 
     Args:
         budget: of the whole training.
         device: where.
+        parts: tables of values that every preset gets; one that cannot have them is not taken.
 
     Returns:
         The name, and the seconds per codec step of those that were measured.
+
+    Raises:
+        RunError: the weights of the LPIPS term's network cannot be used.
     """
-    return choose_preset(
-        budget, PRESETS["tiny"].training.codec_share, lambda name: codec_step_s(PRESETS[name], device),
+
+    def seconds(name: str) -> float:
+        try:
+            config = with_parts(PRESETS[name], parts or {}, f"preset {name}")
+        except ConfigError:
+            return math.inf
+        return codec_step_s(config, device)
+
+    name, measured = choose_preset(
+        budget, PRESETS["tiny"].training.codec_share, seconds,
         quickest_step_s=QUICKEST_STEP_S.get(device.type, QUICKEST_STEP_S["cuda"]),
     )  # fmt: skip
+    return name, {preset: found for preset, found in measured.items() if math.isfinite(found)}
 
 
 class NoiseFootage(FootageStore):

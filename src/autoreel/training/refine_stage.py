@@ -83,7 +83,8 @@ class RefineStage:
         self.codec.encoder.requires_grad_(True)
         self.averaged = copy.deepcopy(self.before)
         # How much a latent's change changes the picture, by channel: of the linear path, which paints most of it.
-        energy = codec.linear.up.detach().square().sum((0, 2, 3)) * codec.latent_deviation.square()
+        painted = codec.linear.up.detach().square().sum((0, 2, 3))  # of its own group, and of the next
+        energy = painted.view(-1, codec.latent_channels).sum(0) * codec.latent_deviation.square()
         self.weight = (energy / energy.mean() / codec.latent_deviation.square()).view(1, -1, 1, 1, 1).to(device)
         encoder, base = self.codec.encoder, training.refine_rate
         matrices = [p for name, p in encoder.named_parameters() if name.endswith(MATRICES)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -129,15 +130,18 @@ def train(
     return TrainResult(run, run.manifest.stages)
 
 
-def auto_config(budget: Budget, *, device: str = "auto", report: Report | None = None) -> Config:
+def auto_config(
+    budget: Budget, *, device: str = "auto", parts: Mapping[str, Any] | None = None, report: Report | None = None
+) -> Config:  # fmt: skip
     """The largest preset that this machine can train in the time, after a few measured steps.
 
     Args:
         budget: of the whole training.
         device: "auto", "cpu" or "cuda".
+        parts: tables of values that it will get, which the steps are measured with; they are not in what comes back.
         report: told what was measured and chosen.
     """
-    name, measured = largest_preset(budget, choose_device(device))
+    name, measured = largest_preset(budget, choose_device(device), parts)
     if report is not None:
         speeds = ", ".join(f"{preset} {seconds:.2f} s/step" for preset, seconds in measured.items())
         report(f"preset {name} for {budget}" + (f" (measured: {speeds})" if speeds else ""))
@@ -332,8 +336,7 @@ def _codec_stage(run: RunFolder, store: FootageStore, device: torch.device, budg
     if start is None:
         return CodecStage.open(run, store, device)
     stage = CodecStage.open(run, store, device, fit=False)
-    for name in ("codec", "averaged"):
-        stage.modules()[name].load_state_dict(start)
+    stage.start_from(start)
     return stage
 
 
