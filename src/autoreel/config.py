@@ -102,6 +102,7 @@ class ObjectiveConfig(Strict):
 
     reconstruction: Literal["l1", "l2", "charbonnier"] = "charbonnier"
     difference_weight: Annotated[float, Field(ge=0)] = 0.5
+    border_weight: Annotated[float, Field(ge=0)] = 8.0  # of differences where groups of frames meet, to those inside
     wavelet_weight: Annotated[float, Field(ge=0)] = 0.0
     contrast_weight: Annotated[float, Field(ge=0)] = 2.0  # of the term that wants edges as strong as the original's
     lpips_weight: Annotated[float, Field(ge=0)] = 0.0

@@ -177,7 +177,7 @@ def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
     written = (root / "config.toml").read_text()
     assert "\nadversary_start = 0.6\n" in written
     written = written.replace("adversary_start = 0.6", "adversary_start = 0.8").replace("linear_past = 1\n", "")
-    written = written.replace("linear_share = 0.1\n", "")
+    written = written.replace("linear_share = 0.1\n", "").replace("border_weight = 8.0\n", "")
     contrast = 0.5 if version == 3 else 2.0
     former, _, rest = written.replace("contrast_weight = 2.0", f"contrast_weight = {contrast}", 1).partition("[prior]")
     prior, _, rest = rest.partition("\n[")
@@ -189,6 +189,7 @@ def test_an_older_run_goes_on_with_the_config_it_was_begun_with(
     (root / "run.json").write_text(json.dumps(content))
     config = open_run(root, Wishes(config=path), BUDGET).config
     assert config.training.adversary_start == 0.8 and config.training.linear_share == 1
+    assert config.objective.border_weight == 1
     assert config.codec.linear_past == 0
     if version < 5:
         assert config.prior.drift_share == 0 and not config.prior.preconditioned

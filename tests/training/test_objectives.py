@@ -49,6 +49,17 @@ def test_the_frame_difference_is_blind_to_what_stays() -> None:
     assert float(frame_difference(2 * ramp, l1)) == 2.0
 
 
+def test_differences_count_more_where_groups_meet() -> None:
+    error = torch.zeros(1, 3, 9, 4, 4)
+    error[:, :, 5:] = 3.0  # a jump between the frames 4 and 5, where groups of four meet
+    assert float(frame_difference(error, l1, 4, 8.0)) == pytest.approx(8 * 3 / 8)
+    assert float(frame_difference(error, l1, 4, 1.0)) == float(frame_difference(error, l1)) == pytest.approx(3 / 8)
+    assert float(frame_difference(error, l1, 1, 8.0)) == pytest.approx(3 / 8), "no groups, no borders"
+    inside = torch.zeros(1, 3, 9, 4, 4)
+    inside[:, :, 4:] = 3.0
+    assert float(frame_difference(inside, l1, 4, 8.0)) == pytest.approx(3 / 8)
+
+
 def test_wavelet_bands_are_those_of_the_haar_transform() -> None:
     still = torch.ones(1, 1, 1, 8, 8)
     # Nothing in the nine detail bands; the average doubles with each of three levels.

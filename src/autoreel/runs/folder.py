@@ -51,7 +51,7 @@ ABSENT: dict[int, dict[str, dict[str, Any]]] = {
     4: {"objective": {"contrast_weight": 0.5}, "prior": {"mirror": False}},
     5: {"prior": {"drift_share": 0.0, "preconditioned": False}},
     6: {"training": {"adversary_start": 0.8}},
-    7: {"codec": {"linear_past": 0}, "training": {"linear_share": 1.0}},
+    7: {"codec": {"linear_past": 0}, "objective": {"border_weight": 1.0}, "training": {"linear_share": 1.0}},
 }
 
 

@@ -268,7 +268,9 @@ class CodecStage:
         error = made - video
         loss = term(error)
         if video.shape[2] > 1 and objective.difference_weight:
-            loss = loss + objective.difference_weight * frame_difference(error, term)
+            stride = self.config.codec.temporal_stride
+            changed = frame_difference(error, term, stride, objective.border_weight)
+            loss = loss + objective.difference_weight * changed
         if objective.wavelet_weight:
             loss = loss + objective.wavelet_weight * wavelet(error, term)
         if objective.contrast_weight and min(video.shape[-2:]) > PAINTED_GRID:
