@@ -69,6 +69,9 @@ ROWS: dict[str, tuple[str, Parts]] = {
     "penalty every 8": ("adversary", {"objective": {"r1_every": 8}}),
     "l1": ("reconstruction", {"objective": {"reconstruction": "l1"}}),
     "l2": ("reconstruction", {"objective": {"reconstruction": "l2"}}),
+    "still groups": ("layout", {"codec": {"linear_past": 0}}),
+    "border 1": ("reconstruction", {"objective": {"border_weight": 1.0}}),
+    "linear path as fast": ("training", {"training": {"linear_share": 1.0}}),
     "no frame difference": ("reconstruction", {"objective": {"difference_weight": 0.0}}),
     "no contrast": ("reconstruction", {"objective": {"contrast_weight": 0.0}}),
     "contrast 1": ("reconstruction", {"objective": {"contrast_weight": 1.0}}),
@@ -143,15 +146,16 @@ def table(results: Mapping[str, Mapping[str, Any]], store: FootageStore, given: 
         f"`{given.store.name}` at {store.size[1]}x{store.size[0]} px, measured on {windows} windows that were not "
         f"trained on ({store.how_split}); {hardware()}; commit {commit()}.",
         "",
-        "| what | changes | parameters | steps | PSNR dB | SSIM | PSNR of changes | sharpness "
-        "| prior, first | next | made |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| what | changes | parameters | steps | PSNR dB | SSIM | PSNR of changes | sharpness | changes inside "
+        "| where groups meet | prior, first | next | made |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for name, row in results.items():
         figures = [
             f"{row[key]:.{digits}f}" if key in row else "-"
             for key, digits in (
                 ("psnr_db", 2), ("ssim", 4), ("temporal_psnr_db", 2), ("sharpness_kept", 3),
+                ("changes_inside", 2), ("changes_where_groups_meet", 2),
                 ("flow_first", 4), ("flow_next", 4), ("frechet", 2),
             )
         ]  # fmt: skip

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from parts import commit
 
-from autoreel.clip import to_frames, to_model
+from autoreel.clip import Frames, to_frames, to_model
 from autoreel.config import PRESETS
 from autoreel.data.loader import ClipLoader
 from autoreel.data.store import FootageStore
@@ -57,17 +57,32 @@ def build(run: RunFolder, store: FootageStore, device: torch.device, budget: Bud
 
 @torch.no_grad()
 def measure(codec: Codec, store: FootageStore, split: str, num_frames: int) -> dict[str, float]:
-    """Mean over windows that do not overlap."""
+    """Mean over windows that do not overlap; of frame differences, which share of the footage's there is."""
     device = torch.device("cpu")
     codec = codec.to(device).eval()
     found: list[tuple[float, ...]] = []
+    changes: list[np.ndarray] = []
     for batch in ClipLoader(store, split, num_frames, 4, 0).clips():
         with autocast(device, matrix_dtype(device)):
             made = to_frames(codec.decode(codec.encode(to_model(batch.frames)).mode()))
         for a, b in zip(batch.frames, made, strict=True):
             found.append((float(frame_psnr(a, b).mean()), ssim(a, b), temporal_psnr(a, b), sharpness_kept(a, b)))
+            changes.append(np.stack([frame_changes(clip, codec.temporal_stride) for clip in (a, b)]))
     names = ("psnr_db", "ssim", "temporal_psnr_db", "sharpness_kept")
-    return {**dict(zip(names, np.mean(found, 0).tolist(), strict=True)), "windows": len(found)}
+    footage, ours = np.mean(changes, 0)
+    shares = dict(zip(("changes_inside", "changes_where_groups_meet"), (ours / footage).tolist(), strict=True))
+    return {**dict(zip(names, np.mean(found, 0).tolist(), strict=True)), **shares, "windows": len(found)}
+
+
+def frame_changes(frames: Frames, stride: int) -> np.ndarray:
+    """Mean differences of neighbouring frames, of 255: inside groups of `stride` frames, and where two of them meet.
+
+    The first frame stands alone, so that what follows it is left out.
+    """
+    change = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
+    meet = np.arange(len(change)) % stride == 0
+    inside = change[~meet] if stride > 1 else change
+    return np.array([inside.mean(), change[meet][1:].mean()])
 
 
 def hardware() -> str:

@@ -53,6 +53,7 @@ def rebuild(codec: VideoCodec, num_frames: int, size: tuple[int, int]) -> dict[s
     """Rebuild so many frames: mean differences of neighbours inside groups, where groups of frames meet inside a chunk
     and where chunks meet; and the process's peak memory."""
     inside, groups, border = list[float](), list[float](), list[float]()
+    footage = np.concatenate(list(drifting(1 + 2 * CHUNK, size)))
     before, place = None, 0
     at_once = GROUPS_AT_ONCE * codec.temporal_stride
     product = FrameCodec(codec, size, "crop", CPU, matrix_dtype(CPU))  # what every command streams through
@@ -69,6 +70,7 @@ def rebuild(codec: VideoCodec, num_frames: int, size: tuple[int, int]) -> dict[s
     return {
         "frames": place, "peak_mib": peak, "at_once": at_once, "inside": float(np.mean(inside or groups)),
         "group_border": float(np.mean(groups)), "border": float(np.mean(border)),
+        "footage": float(np.abs(np.diff(footage.astype(np.int16), axis=0)).mean()),
     }  # fmt: skip
 
 

@@ -518,7 +518,7 @@ def test_a_config_of_before_format_4_says_nothing_of_mirrored_windows(run: RunFo
     for _ in range(2):
         opened = RunFolder.open(run.root)
         assert not opened.config.prior.mirror and opened.config.objective.contrast_weight == 2.0  # as it is written
-        assert opened.absent["objective"] == {"contrast_weight": 0.5}
+        assert opened.absent["objective"] == {"contrast_weight": 0.5, "border_weight": 1.0}
         assert opened.absent["prior"] == {"mirror": False, "drift_share": 0.0, "preconditioned": False}
         opened.update()  # run.json is of today's format now, config.toml as it was
 
