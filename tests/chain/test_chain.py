@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.models.peers import saved
 
 import autoreel
 from autoreel.cli import main
@@ -38,6 +39,7 @@ from autoreel.generation.run import Options, Run
 from autoreel.generation.verbs import Maker
 from autoreel.media.decode import decode, first_frame, read_clip, read_sound
 from autoreel.media.probe import probe
+from autoreel.runs import RunFolder
 
 SMALLEST = Config(
     preset="tiny",
@@ -371,3 +373,22 @@ def file_tags(path: Path) -> dict[str, str]:
 
     with av.open(str(path)) as container:
         return dict(container.metadata)
+
+
+@pytest.mark.filterwarnings("ignore")  # those of the library
+def test_a_film_is_made_on_a_codec_that_others_trained(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("diffusers", reason="the extra `pretrained` is not installed")
+    codec = saved("wan", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code = main([
+        "film", str(place / "footage"), "--length", "3s", "--budget", "3 steps", "--config", str(place / "small.toml"),
+        "--codec", f"diffusers:{codec.name}", "-o", "film.mp4", "--debug",
+    ])  # fmt: skip
+    assert code == 0
+    pretrained = RunFolder.open(tmp_path / "film.run").config.pretrained
+    assert pretrained is not None and pretrained.source == f"diffusers:{codec}"
+    assert len(read_clip(tmp_path / "film.mp4").frames) > 60
+    monkeypatch.chdir("/")
+    assert main(["generate", str(tmp_path / "film.run"), "--length", "1s", "-o", str(tmp_path / "clip.mp4")]) == 0

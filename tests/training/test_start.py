@@ -175,7 +175,10 @@ def test_the_starter_is_the_default_where_there_is_one(tmp_path: Path, monkeypat
 
 
 @pytest.mark.filterwarnings("ignore")  # those of the library
-@pytest.mark.parametrize(("family", "side"), [("wan", 16), ("ltx", 64)])
+@pytest.mark.parametrize(
+    ("family", "side"),
+    [("wan", 16), ("wan-2.2", 32), ("ltx", 64), ("hunyuan", 16), ("cogvideox", 16), ("cosmos", 16)],
+)
 def test_a_pretrained_codec_is_used_as_if_it_were_ours(tmp_path: Path, family: str, side: int) -> None:
     pytest.importorskip("diffusers", reason="the extra `pretrained` is not installed")
     source = f"diffusers:{saved(family, tmp_path)}"
