@@ -72,9 +72,9 @@ class Bench:
 
 
 def reconstruction_only(preset: str, **codec: Any) -> Config:
-    """A preset with the loss terms that peers have too: no adversary, no contrast."""
+    """A preset with the loss terms that peers have too: no adversary, no contrast, all frame differences alike."""
     plain = PRESETS[preset].model_dump()
-    changed = {"codec": {"family": "vae", **codec}, "objective": {"contrast_weight": 0.0}}
+    changed = {"codec": {"family": "vae", **codec}, "objective": {"contrast_weight": 0.0, "border_weight": 1.0}}
     return from_mapping(Config, {**plain, **{part: {**plain[part], **to} for part, to in changed.items()}}, preset)
 
 

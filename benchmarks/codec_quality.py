@@ -70,7 +70,8 @@ def measure(codec: Codec, store: FootageStore, split: str, num_frames: int) -> d
             changes.append(np.stack([frame_changes(clip, codec.temporal_stride) for clip in (a, b)]))
     names = ("psnr_db", "ssim", "temporal_psnr_db", "sharpness_kept")
     footage, ours = np.mean(changes, 0)
-    shares = dict(zip(("changes_inside", "changes_where_groups_meet"), (ours / footage).tolist(), strict=True))
+    pairs = zip(("changes_inside", "changes_where_groups_meet"), ours, footage, strict=True)
+    shares = {name: float(a / b) for name, a, b in pairs if b > 0}  # of still footage there is none
     return {**dict(zip(names, np.mean(found, 0).tolist(), strict=True)), **shares, "windows": len(found)}
 
 
@@ -81,8 +82,8 @@ def frame_changes(frames: Frames, stride: int) -> np.ndarray:
     """
     change = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
     meet = np.arange(len(change)) % stride == 0
-    inside = change[~meet] if stride > 1 else change
-    return np.array([inside.mean(), change[meet][1:].mean()])
+    kinds = (change[~meet] if stride > 1 else change, change[meet][1:])
+    return np.array([kind.mean() if len(kind) else 0.0 for kind in kinds])
 
 
 def hardware() -> str:

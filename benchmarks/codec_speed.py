@@ -1,6 +1,7 @@
 """How fast a codec trains, encodes and decodes: operations per second against the machine's best, frames per second.
 
-Peak memory is that of a process of its own: `python benchmarks/codec_speed.py NAME WIDTH T,S,C SIDE` measures one case.
+Peak memory, which Linux tells, is that of a process of its own:
+`python benchmarks/codec_speed.py NAME WIDTH T,S,C SIDE` measures one case.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ STRIDES: dict[str, dict[str, Any]] = {
         "decoder_depths": (1, 1, 1, 1),
     },
     "1x8x8": {"temporal_stride": 1, "widths": (16, 24, 32)},
+    "4x8x8, still groups": {"widths": (16, 24, 32), "linear_past": 0},
 }
 FAMILIES = ("gan", "ae", "vae", "vae-gan")
 BACKBONES: dict[str, dict[str, Any]] = {
@@ -36,7 +37,8 @@ CODECS = {
     )
     for family, backbone, stride in product(FAMILIES, BACKBONES, STRIDES)
     # Of vae and vae-gan the networks are the same, and of two groups back one look is enough.
-    if (family != "vae" or stride == "4x8x8") and (backbone != "transformer, two groups back" or stride == "4x8x8")
+    if (family != "vae" or stride == "4x8x8") and (stride != "4x8x8, still groups" or backbone == "resnet")
+    and (backbone != "transformer, two groups back" or stride == "4x8x8")
 }
 
 
@@ -46,6 +48,8 @@ def make(name: str) -> Codec:
     for parameter in codec.parameters():  # what starts at zero would hide its part
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
+    if codec.has_encoder:
+        torch.nn.init.normal_(codec.linear.up, std=0.05)  # of the group before too
     return codec
 
 

@@ -27,6 +27,8 @@ def codec_of(config: CodecConfig) -> Codec:
     for parameter in codec.parameters():  # what starts at zero would hide its part
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
+    if codec.has_encoder:
+        torch.nn.init.normal_(codec.linear.up, std=0.05)  # of the group before too
     return codec
 
 

@@ -11,7 +11,7 @@ import torch
 from tests.models.peers import saved
 
 from autoreel.errors import RunError, UsageError
-from autoreel.models.pretrained import DiffusersCodec, examine, settled
+from autoreel.models.pretrained import DiffusersCodec, examine, is_kept, settled
 
 pytest.importorskip("diffusers", reason="the extra `pretrained` is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the libraries
@@ -145,17 +145,24 @@ def test_a_codec_of_the_hub_stays_the_revision_that_was_fetched(
 
     def snapshot_download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
         asked.append((name, revision))
-        folder = tmp_path / "hub" / "snapshots" / (revision or "newest")
+        commits = {None: "c2", "v1": "c1", "refs/pr/3": "c3"}
+        folder = tmp_path / "hub" / "snapshots" / commits.get(revision, str(revision))
         if not folder.exists():
             shutil.copytree(place, folder / "vae")
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     config = examine("diffusers:owner/model")
-    assert config.source == "diffusers:owner/model@newest"
+    assert config.source == "diffusers:owner/model@c2"
     DiffusersCodec.open(config)
-    assert asked == [("owner/model", None), ("owner/model", "newest")]
-    assert examine("diffusers:owner/model@v1").source == "diffusers:owner/model@v1"
+    assert asked == [("owner/model", None), ("owner/model", "c2")]
+    assert examine("diffusers:owner/model@refs/pr/3").source == "diffusers:owner/model@c3"
+    kept = examine("diffusers:owner/model@v1").source
+    assert kept == "diffusers:owner/model@c1"
+    for same in ("diffusers:owner/model", "diffusers:owner/model@v1", kept):
+        assert is_kept(same, kept)
+    for other in ("diffusers:owner/model@c2", "diffusers:owner/other", f"diffusers:{place}"):
+        assert not is_kept(other, kept) and not is_kept(kept, other.partition("@")[0])
 
 
 def test_an_autoencoder_of_pictures_is_refused(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def build(backbone: str, strides: str) -> Codec:
             for parameter in codec.parameters():  # what starts at zero would hide its part
                 if not parameter.any():
                     torch.nn.init.normal_(parameter, std=0.05)
+            torch.nn.init.normal_(codec.linear.up, std=0.05)  # of the group before too
         _built[backbone, strides] = codec
     return _built[backbone, strides]
 

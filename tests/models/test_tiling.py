@@ -29,6 +29,8 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     for parameter in codec.parameters():  # what starts at zero would hide its part
         if not parameter.any() and parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.5 * parameter.shape[1] ** -0.5)
+    with torch.no_grad():
+        codec.linear.up[:, codec.latent_channels :].normal_(std=0.02)  # of the group before
     return codec
 
 

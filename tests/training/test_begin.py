@@ -245,3 +245,21 @@ def test_a_run_keeps_to_the_lpips_weights_it_was_begun_with(tmp_path: Path, monk
     write_weights(tmp_path / "alex.safetensors", Perceptual("alex").state_dict(), {})  # drawn anew
     with pytest.raises(RunError, match="not the file that this run was begun with"):
         Perceptual.of(run.config.objective)
+
+
+def test_lpips_weights_that_are_named_otherwise_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_weights(tmp_path / "alex.safetensors", Perceptual("alex").state_dict(), {})
+    named = {"objective": {"lpips_network": "alex", "lpips_weights": "alex.safetensors"}}
+    open_run(tmp_path / "off", Wishes(preset="tiny", changes=named), BUDGET)  # of no weight yet
+    run = open_run(tmp_path / "off", Wishes(preset="tiny", changes=named), BUDGET)
+    assert run.config.objective.lpips_weights == tmp_path / "alex.safetensors"
+    used = {"objective": {**named["objective"], "lpips_weight": 0.5}}
+    run = open_run(tmp_path / "old", Wishes(preset="tiny", changes=used), BUDGET)
+    text = (run.root / "config.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("lpips_sha256")]
+    as_before = "\n".join(lines).replace(f"{tmp_path}/", "")
+    (run.root / "config.toml").write_text(as_before)
+    open_run(run.root, Wishes(preset="tiny", changes=used), BUDGET)
+    (tmp_path / "as.toml").write_text(dump_config(with_parts(PRESETS["tiny"], used, "here")))
+    open_run(run.root, Wishes(config=Path("as.toml")), BUDGET)

@@ -111,6 +111,38 @@ def test_a_codecs_own_folder_decides_the_preset(tmp_path: Path, preset: str) -> 
     assert (chosen.preset, chosen.codec) == (preset, PRESETS[preset].codec)
 
 
+def of_before(folder: Path, family: str = "vae-gan") -> Codec:
+    """A codec's own folder of format 1, whose linear path sees its own group only."""
+    codec = Codec(SMALL.codec.model_copy(update={"linear_past": 0, "family": family}))
+    codec.save_pretrained(folder)
+    said = json.loads((folder / "config.json").read_text())
+    del said["linear_past"]
+    (folder / "config.json").write_text(json.dumps({**said, "format": 1}))
+    return codec
+
+
+def test_a_codec_of_before_is_read_and_may_learn_to_look_back(tmp_path: Path) -> None:
+    old = of_before(tmp_path / "codec")
+    assert Codec.from_pretrained(tmp_path / "codec").config == old.config
+    run = open_run(tmp_path / "run", Wishes(start=str(tmp_path / "codec")), BUDGET)
+    assert run.config.codec == SMALL.codec and SMALL.codec.linear_past == 1
+    new = Codec(run.config.codec)
+    new.load_state_dict(starts.start_weights(run) or {})
+    video = torch.rand(1, 3, 9, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        assert torch.allclose(new.decode(new.encode(video).mode()), old.decode(old.encode(video).mode()), atol=1e-6)
+    with pytest.raises(RunError, match="linear_past 1, not 0"):
+        new.save_pretrained(tmp_path / "new")
+        still = {"codec": {"linear_past": 0}}
+        choose_config(Wishes(preset="tiny", start=str(tmp_path / "new"), changes=still), BUDGET)
+
+
+def test_a_gans_own_folder_begins_a_gan(tmp_path: Path) -> None:
+    of_before(tmp_path / "codec", "gan")
+    chosen = choose_config(Wishes(start=str(tmp_path / "codec")), BUDGET)
+    assert chosen.codec.family == "gan" and chosen.discriminator.groups == 2
+
+
 def test_a_codecs_own_layout_is_taken_where_it_is_no_presets(tmp_path: Path) -> None:
     Codec(SMALL.codec).save_pretrained(tmp_path / "codec")
     chosen = choose_config(Wishes(start=str(tmp_path / "codec"), family="vae"), BUDGET)

@@ -169,13 +169,16 @@ class LinearPath(nn.Module):
         self.bias.copy_(mean)
 
     @torch.no_grad()
-    def solve_painting(self, pairs: Iterable[tuple[Tensor, Tensor, int]], ridge: float) -> Tensor:
+    def solve_painting(
+        self, pairs: Iterable[tuple[Tensor, Tensor, int]], ridge: float, most: int | None = None
+    ) -> Tensor:  # fmt: skip
         """What `up` would have to be for given pictures, by least squares.
 
         Args:
             pairs: latents (B * G, C, h, w), the blocks to be painted of them (B * G, h, w, 3t * s * s), and G.
             ridge: added to the variance of each number, in units of the latents', which is one: for footage so plain
                 that numbers never differ from their neighbours, or so little that chance would be learned.
+            most: blocks of a pair that are looked at, spread evenly; None for all.
 
         Returns:
             Of the shape of `up`.
@@ -185,8 +188,12 @@ class LinearPath(nn.Module):
         across, number = within.new_zeros(seen, block), 0
         for z, blocks, groups in pairs:
             around = F.unfold(_with_border(self._with_past(z, groups, None)), 3).transpose(1, 2).flatten(0, 1)
+            painted = blocks.flatten(0, 2)
+            if most is not None and most < len(around):
+                taken = torch.linspace(0, len(around) - 1, most, device=around.device).long()
+                around, painted = around[taken], painted[taken]
             within += (around.T @ around).double()
-            across += (around.T @ blocks.flatten(0, 2)).double()
+            across += (around.T @ painted).double()
             number += len(around)
         ridges = torch.full((seen,), ridge).to(within).diag()
         solved: Tensor = torch.linalg.solve(within / number + ridges, across / number)

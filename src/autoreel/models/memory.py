@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _groups() -> Iterator[Path]:
         return
     for line in lines:
         _, controllers, place = line.split(":", 2)
-        if controllers in ("", "memory"):
+        if not controllers or "memory" in controllers.split(","):
             root = GROUPS / controllers
             for inner in (Path(place.lstrip("/")), *Path(place.lstrip("/")).parents):
                 yield root / inner
@@ -54,9 +55,13 @@ def _left(folder: Path) -> float:
     for limit, used, kept in NAMES:
         try:
             most, now = (folder / limit).read_text().strip(), int((folder / used).read_text())
-            rows = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            given_back = sum(int(row[1]) for row in rows if row[0] == kept)
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError):
             continue
-        return math.inf if most == "max" else max(0.0, int(most) - now + given_back)
+        if most == "max":
+            return math.inf
+        given_back = 0
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            rows = [line.split() for line in (folder / "memory.stat").read_text().splitlines()]
+            given_back = sum(int(row[1]) for row in rows if row[0] == kept)
+        return max(0.0, int(most) - now + given_back)
     return math.inf

@@ -64,8 +64,9 @@ def locate(source: str) -> Path:
         folder = Path(place).expanduser()
     except RuntimeError:
         raise UsageError(f"{place}: there is no such home folder; write the path in full") from None
-    if not folder.exists() and place.count("/") == 1 and not place.startswith((".", "/", "~")):
-        folder = _fetch(*place.split("@", 1))
+    name, _, revision = place.partition("@")
+    if not folder.exists() and name.count("/") == 1 and not place.startswith((".", "/", "~")):
+        folder = _fetch(name, revision or None)
     for found in (folder, folder / "vae"):
         if (found / "config.json").is_file():
             return found
@@ -84,6 +85,25 @@ def settled(source: str) -> str:
     except RuntimeError:
         return source
     return f"{kind}:{folder.absolute()}" if kind == "diffusers" and place and folder.exists() else source
+
+
+def is_kept(source: str, kept: str) -> bool:
+    """Whether a source that is asked for is the one that a run keeps.
+
+    Args:
+        source: as in `locate`; a name on the hub without a revision stands for any.
+        kept: of the run's config.
+
+    Raises:
+        UsageError, RunError: as `locate`, which a name of a revision (a tag, a branch) needs.
+    """
+    said = settled(source)
+    if kept in (source, said):
+        return True
+    (name, _, revision), (kept_name, _, kept_revision) = said.partition("@"), kept.partition("@")
+    if name != kept_name or not kept_revision or Path(kept.partition(":")[2]).is_absolute():
+        return False
+    return not revision or _pinned(said, locate(said)) == kept
 
 
 def examine(source: str) -> PretrainedConfig:

@@ -109,6 +109,8 @@ def open_run(
     if (path / "run.json").exists():
         run = RunFolder.open(path)
         _check_wishes(run, wishes)
+        if "codec" not in run.manifest.stages or not run.manifest.stages["codec"].done:
+            _with_lpips_hash(run.config)  # that it is gone is said before footage is read
     else:
         run = _begin(path, wishes, budget, data, device, report)
     with run.lock():
@@ -217,7 +219,8 @@ def _of_start(wishes: Wishes) -> Config | None:
         if not differences(layout, config.codec):
             return config
     nearest_preset = PRESETS["tiny" if layout.spatial_stride == PRESETS["tiny"].codec.spatial_stride else "small"]
-    return with_parts(nearest_preset, {"codec": layout.model_dump(exclude={"family"})}, start)
+    left_out = {"linear_past"} if layout.family == "gan" else {"linear_past", "family"}  # a gan is half a codec
+    return with_parts(nearest_preset, {"codec": layout.model_dump(exclude=left_out)}, start)
 
 
 def _with_lpips_hash(config: Config) -> Config:
@@ -226,14 +229,13 @@ def _with_lpips_hash(config: Config) -> Config:
     Raises:
         RunError: it cannot be used.
     """
-    if not config.objective.lpips_weight:
+    config = _with_whole_paths(config)
+    path = config.objective.lpips_weights
+    if not config.objective.lpips_weight or path is None or config.pretrained is not None:  # nothing learns by it
         return config
     from autoreel.models.perceptual import Perceptual, hash_of
 
-    config = _with_whole_paths(config)
     Perceptual.of(config.objective)
-    path = config.objective.lpips_weights
-    assert path is not None  # a weight without a file is a ConfigError
     return _changed_in(config, "objective", lpips_sha256=hash_of(path))
 
 
@@ -253,9 +255,11 @@ def _like(run: RunFolder) -> Config:
     told from them.
     """
     config, today = run.config, PRESETS[run.config.preset]
-    changed: dict[str, Any] = {"data": {"fps": None}, "training": {"seed": TrainingConfig().seed}}
+    changed: dict[str, Any] = {
+        "data": {"fps": None}, "training": {"seed": TrainingConfig().seed}, "objective": {"lpips_sha256": None},
+    }  # fmt: skip
     for table, fields in run.absent.items():
-        for name, value in fields.items() if table != "codec" else ():  # the weights fit no other layout
+        for name, value in fields.items():
             if getattr(getattr(config, table), name) == value:
                 changed.setdefault(table, {})[name] = getattr(getattr(today, table), name)
     return config.model_copy(update={
@@ -286,7 +290,7 @@ def _check_prepared(data: DataConfig, config: Config, wishes: Wishes) -> None:
 
 
 def _check_wishes(run: RunFolder, wishes: Wishes) -> None:
-    config = run.config
+    config = _with_whole_paths(run.config)
     asked = {
         "preset": (wishes.preset if wishes.preset != "auto" else None, config.preset),
         "fit": (wishes.fit, config.data.fit),
@@ -324,11 +328,10 @@ def _said_codec(wishes: Wishes, config: Config) -> str | None:
     """A pretrained codec as configs name it: a folder by its whole path, a name on the hub with the run's revision."""
     if wishes.codec is None:
         return None
-    from autoreel.models.pretrained import settled
+    from autoreel.models.pretrained import is_kept, settled
 
-    said, then = settled(wishes.codec), config.pretrained.source if config.pretrained else ""
-    is_pinned = then.startswith(f"{said}@") and not then.startswith("diffusers:/")
-    return then if is_pinned or then == wishes.codec else said
+    kept = config.pretrained.source if config.pretrained else ""
+    return kept if is_kept(wishes.codec, kept) else settled(wishes.codec)
 
 
 def _said_start(wishes: Wishes) -> str | None:

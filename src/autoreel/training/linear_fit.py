@@ -18,7 +18,8 @@ FIT_WINDOWS = 96  # from which the linear path is computed
 FIT_BLOCKS = 40_000
 PAINTING_WINDOWS = 48  # from which the way back is solved
 PAINTING_RIDGE = 1e-3
-REST_WINDOWS, REST_BLOCKS = 64, 20_000  # from which a trained codec is set right, whichever is less
+REST_WINDOWS, LEAST_REST_WINDOWS, REST_PIXELS = 64, 16, 64 * 64  # clips of so many pixels, fewer of larger ones,
+REST_BLOCKS = 20_000  # and blocks of them, from which a trained codec is set right
 REST_RIDGE = 3e-2  # what it leaves is smaller than what it paints, and chance a larger part of it
 
 
@@ -89,18 +90,16 @@ def fit_rest(codec: Codec, loader: ClipLoader, dtype: torch.dtype) -> None:
         dtype: of the networks' products.
     """
     path, device = codec.linear, codec.linear.up.device
+    height, width = loader.store.size
+    windows = max(LEAST_REST_WINDOWS, min(REST_WINDOWS, REST_WINDOWS * REST_PIXELS // (height * width)))
+    batches = -(-windows // loader.batch_size)
 
     def left() -> Iterator[tuple[Tensor, Tensor, int]]:
-        blocks = 0
-        for video in islice(_clips(loader, changed=True), -(-REST_WINDOWS // loader.batch_size)):
+        for video in islice(_clips(loader, changed=True), batches):
             with autocast(device, dtype):
                 latent = codec.encode(video.to(device)).mode()
                 made = codec.decode(latent)
             rest, groups = _folded(video.to(device) - made.float(), codec.temporal_stride)
-            z = latent.float().transpose(1, 2).flatten(0, 1)
-            yield z, path.blocks(rest), groups
-            blocks += z[:, 0].numel()
-            if blocks >= REST_BLOCKS:
-                return
+            yield latent.float().transpose(1, 2).flatten(0, 1), path.blocks(rest), groups
 
-    path.up.add_(path.solve_painting(left(), REST_RIDGE))
+    path.up.add_(path.solve_painting(left(), REST_RIDGE, most=REST_BLOCKS // batches))

@@ -40,6 +40,8 @@ def find_starter(codec: CodecConfig) -> Path | None:
 def differences(there: CodecConfig, here: CodecConfig) -> list[str]:
     """What keeps the weights of one codec from fitting another: "latent_channels 16, not 8"."""
     a, b = there.model_dump(), here.model_dump()
+    if there.linear_past < here.linear_past or "gan" in (there.family, here.family):
+        b["linear_past"] = there.linear_past  # see `_widened`; a gan has no linear path
     if "gan" not in (there.family, here.family):
         b["family"] = there.family  # how latents are drawn, not which weights there are; but `gan` is half a codec
     return [f"{key} {a[key]}, not {b[key]}" for key in a if a[key] != b[key]]
@@ -109,8 +111,19 @@ def start_weights(run: RunFolder) -> dict[str, Tensor] | None:
         from autoreel.models.stored import load_codec
 
         codec = load_codec(place)
-    tensors = codec.state_dict()
+    tensors = _widened(codec.state_dict(), config.codec)
     run.save_weights(START_FILE, tensors, {"from": config.training.start})
+    return tensors
+
+
+def _widened(tensors: dict[str, Tensor], here: CodecConfig) -> dict[str, Tensor]:
+    """The same codec with a linear path that may look at the group before, and does not yet."""
+    import torch.nn.functional as F
+
+    up = tensors.get("linear.up")
+    missing = (1 + here.linear_past) * here.latent_channels - up.shape[1] if up is not None else 0
+    if up is not None and missing > 0:
+        tensors["linear.up"] = F.pad(up, (0, 0, 0, 0, 0, missing))
     return tensors
 
 
