@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from autoreel.config import PRESETS, CodecConfig, Config
 from autoreel.models.codec import Codec
 from autoreel.models.compute import autocast, matrix_dtype
+from autoreel.models.memory import forget_peak, peak_bytes
 from autoreel.training.codec_stage import CodecStage
 from autoreel.training.measure import NoiseFootage
 
@@ -115,19 +116,8 @@ def one_case(name: str, width: int, layout: Layout, side: int) -> dict[str, floa
                     found[f"{label}_fps"] = max(found[f"{label}_fps"], clips * FRAMES / took)
                     if took > 60:
                         break
-                found.setdefault(f"{label}_peak_mib", peak_mib())
+                found.setdefault(f"{label}_peak_mib", peak_bytes() / (1 << 20))
     return found
-
-
-def forget_peak() -> None:
-    """Let the peak of this process's memory begin anew (Linux, proc_pid_clear_refs(5))."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mib() -> float:
-    """The most memory that this process has held since `forget_peak`, in MiB."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def in_own_process(name: str, width: int, layout: Layout, side: int, limit_s: float) -> dict[str, float] | str:

@@ -52,6 +52,24 @@ class Conv(nn.Module):
         return self.weight
 
 
+def group_before(x: Tensor, first: Tensor, cache: Cache | None, name: str) -> Tensor:
+    """What each group of a stream has before it.
+
+    Args:
+        x: (B, G, ...), something of every group.
+        first: (B, 1, ...), what stands before the first group of all.
+        cache: of a stream, changed in place: its last group.
+        name: the key in it.
+
+    Returns:
+        Of the shape of `x`.
+    """
+    before = None if cache is None else cache.get(name)
+    if cache is not None:
+        cache[name] = x[:, -1:].detach().clone()
+    return torch.cat([(first if before is None else before).to(x.dtype), x[:, :-1]], 1)
+
+
 class TemporalShift(nn.Module):
     """Takes the first `share` of the channels from the group before; zeros before the first group.
 
@@ -69,12 +87,8 @@ class TemporalShift(nn.Module):
         s = self.shifted
         x_BGhwC = x.permute(0, 2, 3, 1)
         x_BGhwC = x_BGhwC.reshape(-1, groups, *x_BGhwC.shape[1:])
-        before = None if cache is None else cache.get(self.name)
-        if before is None:
-            before = x_BGhwC.new_zeros(*x_BGhwC[:, :1].shape[:-1], s)
-        if cache is not None:
-            cache[self.name] = x_BGhwC[:, -1:, ..., :s].detach().clone()
-        past = torch.cat([before.to(x.dtype), x_BGhwC[:, :-1, ..., :s]], 1)
+        shifted = x_BGhwC[..., :s]
+        past = group_before(shifted, shifted.new_zeros(shifted[:, :1].shape), cache, self.name)
         return torch.cat([past, x_BGhwC[..., s:]], -1).flatten(0, 1).permute(0, 3, 1, 2)
 
 

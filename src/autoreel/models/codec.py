@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from autoreel.config import CodecConfig
 from autoreel.errors import UsageError
 from autoreel.models.attention import AttentionBlock, WindowAttention
-from autoreel.models.blocks import Blocks, Cache, Conv, Down, ResBlock, TemporalShift, Up
+from autoreel.models.blocks import Blocks, Cache, Conv, Down, ResBlock, TemporalShift, Up, group_before
 from autoreel.models.video_codec import VideoCodec
 
 # Matrices inside the blocks and between them, by the ends of their names.
@@ -225,11 +225,7 @@ class LinearPath(nn.Module):
         if not self.past:
             return z
         z_BGChw = z.reshape(-1, groups, *z.shape[1:])
-        before = None if cache is None else cache.get(self.name)
-        before = z_BGChw[:, :1] if before is None else before.to(z)
-        if cache is not None:
-            cache[self.name] = z_BGChw[:, -1:].detach().clone()
-        return torch.cat([z, torch.cat([before, z_BGChw[:, :-1]], 1).flatten(0, 1)], 1)
+        return torch.cat([z, group_before(z_BGChw, z_BGChw[:, :1], cache, self.name).flatten(0, 1)], 1)
 
 
 def _with_border(z: Tensor) -> Tensor:

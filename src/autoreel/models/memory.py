@@ -1,10 +1,12 @@
-"""How much memory is free where something is computed, limits of containers and services counted."""
+"""How much memory is free where something is computed, limits of containers and services counted, and the most that
+this process has taken."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +67,26 @@ def _left(folder: Path) -> float:
             given_back = sum(int(row[1]) for row in rows if row[0] == kept)
         return max(0.0, int(most) - now + given_back)
     return math.inf
+
+
+def forget_peak() -> bool:
+    """Let the peak of this process's memory count from now on; whether the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held since `forget_peak`, or ever where that could not be."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource  # not on every system
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoreel.clip import Frames
+from autoreel.models.memory import forget_peak, peak_bytes
 from autoreel.models.prior import Prior
 from autoreel.report.figures import Figure, not_measured
 from autoreel.report.subject import Subject
@@ -47,7 +46,7 @@ class Watch:
 @contextmanager
 def watched() -> Iterator[Watch]:
     """Measure a block."""
-    watch = Watch(peak_is_own=_forget_peak())
+    watch = Watch(peak_is_own=forget_peak())
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     before, started = _microjoules(), time.perf_counter()
@@ -60,7 +59,7 @@ def watched() -> Iterator[Watch]:
         # A counter that ran over has fallen; such a block is not told.
         differences = [after[name] - before[name] for name in before]
         watch.joules = sum(differences) / 1e6 if min(differences) >= 0 else None
-    watch.peak_bytes = _peak_bytes()
+    watch.peak_bytes = peak_bytes()
 
 
 def _microjoules() -> dict[str, int]:
@@ -72,26 +71,6 @@ def _microjoules() -> dict[str, int]:
         except (OSError, ValueError):
             return {}  # only the administrator may read them on most machines
     return found
-
-
-def _forget_peak() -> bool:
-    """Let the peak of memory count from now on; whether the system can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_bytes() -> int:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def efficiency(subject: Subject, clip: Frames | None, sampling: Watch | None, num_frames: int) -> list[Figure]:

@@ -26,7 +26,7 @@ from autoreel.data.prepare import prepare
 from autoreel.data.scan import scan
 from autoreel.data.store import FootageStore, read_index, store_key
 from autoreel.errors import ConfigError, RunError, UsageError
-from autoreel.runs import RunFolder
+from autoreel.runs import RunFolder, StageState
 from autoreel.training.budget import Budget, short_warning
 from autoreel.training.start import (
     WORDS,
@@ -109,8 +109,10 @@ def open_run(
     if (path / "run.json").exists():
         run = RunFolder.open(path)
         _check_wishes(run, wishes)
-        if "codec" not in run.manifest.stages or not run.manifest.stages["codec"].done:
-            _with_lpips_hash(run.config)  # that it is gone is said before footage is read
+        if _learns_by_lpips(run.config) and not run.manifest.stages.get("codec", StageState()).done:
+            from autoreel.models.perceptual import Perceptual  # torch
+
+            Perceptual.of(run.config.objective)  # that it is gone is said before footage is read
     else:
         run = _begin(path, wishes, budget, data, device, report)
     with run.lock():
@@ -231,12 +233,16 @@ def _with_lpips_hash(config: Config) -> Config:
     """
     config = _with_whole_paths(config)
     path = config.objective.lpips_weights
-    if not config.objective.lpips_weight or path is None or config.pretrained is not None:  # nothing learns by it
+    if path is None or not _learns_by_lpips(config):
         return config
     from autoreel.models.perceptual import Perceptual, hash_of
 
     Perceptual.of(config.objective)
     return _changed_in(config, "objective", lpips_sha256=hash_of(path))
+
+
+def _learns_by_lpips(config: Config) -> bool:
+    return config.objective.lpips_weight > 0 and config.pretrained is None
 
 
 def _with_whole_paths(config: Config) -> Config:
